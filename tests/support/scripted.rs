@@ -57,6 +57,8 @@ pub enum Act {
     HangUp,
     /// Answers, and closes the control connection behind it.
     Farewell(&'static str),
+    /// Answers, and never again on this connection.
+    LastWord(&'static str),
     /// Does it, and closes the control connection instead of answering.
     Unsaid,
     /// Does it at once, and answers when the gate is open.
@@ -164,6 +166,7 @@ pub struct Script {
     one_port: bool,
     replaces_bytes: bool,
     keeps_iac: bool,
+    ipv6: bool,
     home: &'static str,
 }
 
@@ -289,14 +292,27 @@ impl Script {
         self
     }
 
+    /// It is reached by IPv6, where `PASV` and `PORT` have no meaning.
+    pub fn ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
     /// The directory after a login.
     pub fn home(mut self, home: &'static str) -> Self {
         self.home = home;
         self
     }
 
+    fn host(&self) -> &'static str {
+        match self.ipv6 {
+            true => "::1",
+            false => "127.0.0.1",
+        }
+    }
+
     pub fn start(self) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((self.host(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: self,

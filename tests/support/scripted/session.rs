@@ -143,6 +143,10 @@ impl Session {
                 self.say(words)?;
                 Err(Ended)
             }
+            Act::LastWord(words) => {
+                self.say(words)?;
+                self.silence()
+            }
             act => {
                 match &act {
                     Act::Hold(gate) => self.held = Some(gate.clone()),
@@ -525,7 +529,7 @@ impl Session {
             true => self.shared.passive_port.load(Ordering::Relaxed),
             false => 0,
         };
-        let Ok(listener) = TcpListener::bind(("127.0.0.1", wanted)) else {
+        let Ok(listener) = TcpListener::bind((self.shared.script.host(), wanted)) else {
             self.say("500 OOPS: vsf_sysutil_bind")?;
             return Err(Ended);
         };
