@@ -478,6 +478,11 @@ impl Control {
         self.owed.consent = Consent::Awaited;
     }
 
+    /// A transfer was confirmed without a preliminary reply: one that comes after that is dropped.
+    pub fn expect_preliminary(&mut self) {
+        self.owed.preliminary = true;
+    }
+
     /// Whether the preliminary reply to the running transfer has not been taken yet.
     pub fn starts_late(&self) -> bool {
         self.owed.consent == Consent::Awaited
@@ -512,6 +517,9 @@ impl Control {
         deadline: &Deadline,
     ) -> Result<Option<Reply>> {
         let reply = self.next_reply(tried, deadline)?;
+        if reply.is_completion() {
+            self.expect_preliminary();
+        }
         self.owed.consent = match reply.is_preliminary() || reply.is_completion() {
             true => Consent::Given,
             false => Consent::Refused,
@@ -753,7 +761,8 @@ impl Control {
         })
     }
 
-    /// The next reply, without further greetings before the login.
+    /// The next reply, without further greetings before the login, and without the preliminary reply to a transfer that is
+    /// confirmed.
     fn take_own_reply(
         &mut self,
         tried: &dyn std::fmt::Display,
@@ -762,10 +771,12 @@ impl Control {
         let is_greeted = !self.greeting.lines.is_empty();
         for _ in 0..SURPLUS_GREETINGS_LIMIT {
             let reply = self.take_reply(tried, deadline)?;
-            if reply.code != SERVICE_READY || !is_greeted || self.logged_in {
+            let is_greeting = reply.code == SERVICE_READY && is_greeted && !self.logged_in;
+            let is_late = reply.is_preliminary() && std::mem::take(&mut self.owed.preliminary);
+            if !is_greeting && !is_late {
                 return Ok(reply);
             }
-            log::debug!("control: a further greeting is dropped: {reply}");
+            log::debug!("control: a reply that nothing waits for is dropped: {reply}");
         }
         Err(Error::misbehaved(
             tried.to_string(),
