@@ -302,16 +302,69 @@ pub fn locate(
             reply.to_string(),
         ));
     }
-    let path = path_of(&reply).unwrap_or_else(|| {
-        // The directory that we asked for, below the root.
-        log::warn!("PWD gave no path: {reply}");
-        let mut path = directory.unwrap_or_default().to_vec();
-        if !path.starts_with(b"/") {
-            path.insert(0, b'/');
-        }
-        without_end(path)
-    });
+    let path = match path_of(&reply) {
+        Some(path) => path,
+        None => find_path(control, directory, &reply, deadline)?,
+    };
     Ok((path, asked))
+}
+
+/// The absolute path of where we are, where the reply to `PWD` has none as RFC 959 wants it: the first one of those that it may
+/// mean which the server enters.
+fn find_path(
+    control: &mut Control,
+    directory: Option<&[u8]>,
+    reply: &Reply,
+    deadline: &Deadline,
+) -> Result<Vec<u8>> {
+    for path in likely_paths(reply) {
+        if control
+            .command(Command::Cwd(&path), deadline)?
+            .is_completion()
+        {
+            return Ok(without_end(path));
+        }
+    }
+    // The directory that we asked for, below the root.
+    let mut path = directory.unwrap_or_default().to_vec();
+    if !path.starts_with(b"/") {
+        path.insert(0, b'/');
+    }
+    log::warn!("PWD gave no path: {reply}; using {}", path.escape_ascii());
+    Ok(without_end(path))
+}
+
+/// The paths that a reply to `PWD` may mean: `257 /home/u is the current directory`, `257 "C:\home\u"`.
+fn likely_paths(reply: &Reply) -> Vec<Vec<u8>> {
+    if !reply.is_completion() {
+        return Vec::new();
+    }
+    let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
+    let said = quoted_path(text).unwrap_or_else(|| {
+        let end = text.windows(4).position(|part| part == b" is ");
+        text[..end.unwrap_or(text.len())].trim_ascii().to_vec()
+    });
+    let mut path = said;
+    for byte in &mut path {
+        if *byte == b'\\' {
+            *byte = b'/';
+        }
+    }
+    match path.as_slice() {
+        [b'/', ..] => {
+            let word = path.split(u8::is_ascii_whitespace).next();
+            let word = word.unwrap_or_default().to_vec();
+            vec![path, word]
+        }
+        [drive, b':', rest @ ..] if drive.is_ascii_alphabetic() => {
+            let rooted = match rest {
+                [b'/', ..] => rest.to_vec(),
+                rest => [b"/", rest].concat(),
+            };
+            vec![[b"/", path.as_slice()].concat(), rooted]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The absolute path in a reply to `PWD`.
