@@ -103,6 +103,10 @@ pub enum Act {
     Drip,
     /// Transfers: says 150 when all has moved.
     Late,
+    /// Transfers: says 150 when it has said that all has moved.
+    FinalFirst,
+    /// Transfers: does it, says so, and closes the control connection.
+    EndSession,
     /// Transfers: does it, and then never says so.
     NoFinal,
     /// Transfers: does it, and says so when the next command has come.
@@ -167,6 +171,8 @@ pub struct Script {
     replaces_bytes: bool,
     keeps_iac: bool,
     ipv6: bool,
+    says_port: Option<fn(u16) -> String>,
+    says_here: Option<fn(&str) -> String>,
     home: &'static str,
 }
 
@@ -295,6 +301,18 @@ impl Script {
     /// It is reached by IPv6, where `PASV` and `PORT` have no meaning.
     pub fn ipv6(mut self) -> Self {
         self.ipv6 = true;
+        self
+    }
+
+    /// This is its reply to `EPSV` and `PASV` with a port.
+    pub fn says_port(mut self, words: fn(u16) -> String) -> Self {
+        self.says_port = Some(words);
+        self
+    }
+
+    /// This is its reply to `PWD` in a directory.
+    pub fn says_here(mut self, words: fn(&str) -> String) -> Self {
+        self.says_here = Some(words);
         self
     }
 

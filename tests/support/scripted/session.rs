@@ -154,7 +154,7 @@ impl Session {
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
                     Act::Twice => self.doubles = true,
-                    Act::Late => self.is_late = true,
+                    Act::Late | Act::FinalFirst => self.is_late = true,
                     Act::Swap => self.swaps = !self.came.is_empty(),
                     Act::Noise(noise) => self.noise = noise,
                     _ => {}
@@ -303,6 +303,9 @@ impl Session {
             "OPTS" | "TYPE" | "NOOP" => self.say("200 Fine"),
             "PWD" => {
                 let quoted = String::from_utf8_lossy(&self.directory).replace('"', "\"\"");
+                if let Some(words) = self.shared.script.says_here {
+                    return self.say(&words(&quoted));
+                }
                 self.say(&format!("257 \"{quoted}\" is where you are"))
             }
             "CWD" => {
@@ -545,6 +548,11 @@ impl Session {
             [127, 0, 0, 1]
         };
         self.say(&match verb {
+            _ if self.shared.script.says_port.is_some() => self
+                .shared
+                .script
+                .says_port
+                .map_or(String::new(), |words| words(port)),
             "EPSV" => format!("229 Entering Extended Passive Mode (|||{port}|)"),
             _ => format!(
                 "227 Entering Passive Mode ({a},{b},{c},{d},{},{})",
