@@ -473,6 +473,22 @@ impl Control {
         self.next_reply(tried, deadline)
     }
 
+    /// The final reply to a transfer that has started. Further preliminary replies are dropped: 110 marks a place in it (RFC 959
+    /// section 5.4), and some servers send 150 twice.
+    pub fn final_reply(
+        &mut self,
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<Reply> {
+        loop {
+            let reply = self.reply(tried, deadline)?;
+            if !reply.is_preliminary() {
+                return Ok(reply);
+            }
+            log::debug!("control: a further preliminary reply is dropped: {reply}");
+        }
+    }
+
     /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
     pub fn expect_late_start(&mut self) {
         self.owed.consent = Consent::Awaited;

@@ -85,6 +85,103 @@ fn session_that_ends_with_each_transfer_is_replaced() {
     check_work(&server, "");
 }
 
+/// Commands of the login that it can do without.
+#[test]
+fn session_that_ends_at_a_command_of_the_login_is_replaced() {
+    for (command, without) in [
+        ("FEAT", &[][..]),
+        ("OPTS", &[]),
+        ("SYST", &["MLSD", "MLST"]),
+    ] {
+        for end in [Act::Farewell("500 What?"), Act::HangUp] {
+            let server = Script::new().without(without).start();
+            server.on(command, end);
+            check_work(&server, "");
+        }
+    }
+}
+
+#[test]
+fn session_that_ends_for_pipelined_commands_is_replaced() {
+    let server = Script::new().ends_flights().start();
+    check_work(&server, "");
+}
+
+/// One end of a session may be an accident: what was sent is sent again.
+#[test]
+fn login_after_one_that_was_cut_leaves_nothing_out() {
+    for command in ["FEAT", "OPTS", "PWD"] {
+        let server = Server::start();
+        server.once(command, Act::HangUp);
+        let mount = Mount::of(&server);
+        let log = mount.log();
+        let again = log.rsplit("> FEAT").next().unwrap_or_default();
+        assert!(again.contains("> OPTS UTF8 ON"), "{command}: {log}");
+        assert!(!log.contains("pipelining disabled"), "{command}: {log}");
+    }
+}
+
+#[test]
+fn silent_feat_is_left_out() {
+    let server = Server::start();
+    server.on("FEAT", Act::Silence);
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "timeout=6");
+    mount.sh("[ \"$(ls d)\" = f ]; [ \"$(cat d/f)\" = content ]");
+}
+
+#[test]
+fn further_preliminary_replies_are_dropped() {
+    let server = Server::start();
+    for verb in TRANSFERS {
+        server.on(verb, Act::TwoStarts);
+    }
+    check_work(&server, "");
+}
+
+#[test]
+fn empty_lines_before_replies_are_dropped() {
+    let server = Server::start();
+    for command in ["TYPE", "CWD", "RETR", "STOR", "RNTO"] {
+        server.on(command, Act::Noise("\r\n"));
+    }
+    check_work(&server, "");
+}
+
+/// `APPE` is refused where there is no file to append to.
+#[test]
+fn new_file_is_stored_where_appe_makes_none() {
+    let server = Server::start();
+    server.on(
+        "APPE /new",
+        Act::Reply("550 /new: No such file or directory"),
+    );
+    let mount = Mount::of(&server);
+    mount.sh("set -C; echo new > new");
+    assert_eq!(server.tree().bytes("/new"), Some(&b"new\n"[..]));
+    assert_eq!(mount.error("open('none/f', 'x')"), "ENOENT");
+}
+
+#[test]
+fn directory_that_is_refused_as_empty_is_empty() {
+    for words in ["550 The directory is empty", "450 No entries"] {
+        let server = Script::new().without(&["MLSD", "MLST"]).start();
+        server.on("LIST", Act::Reply(words));
+        let mount = Mount::of(&server);
+        assert_eq!(mount.sh("ls"), "");
+    }
+}
+
+/// `MLSD` of a server whose facts do not tell files from directories.
+#[test]
+fn facts_without_types_are_left_for_list() {
+    let server = Server::start();
+    let features = "211-Features:\r\n SIZE\r\n EPSV\r\n MLST size*;modify*;\r\n211 End";
+    server.on("FEAT", Act::Reply(features));
+    check_work(&server, "");
+    assert_eq!(server.since(0, &["MLSD", "MLST"]), [""; 0]);
+}
+
 /// `MLST` is offered, and answered without facts.
 #[test]
 fn name_is_looked_up_in_listings_where_mlst_has_no_facts() {

@@ -105,6 +105,8 @@ pub enum Act {
     Late,
     /// Transfers: says 150 when it has said that all has moved.
     FinalFirst,
+    /// Transfers: says 150 twice, the second time as a mark within it.
+    TwoStarts,
     /// Transfers: does it, says so, and closes the control connection.
     EndSession,
     /// Transfers: does it, and then never says so.
@@ -154,6 +156,7 @@ pub struct Script {
     without: Vec<&'static str>,
     keeps_names: bool,
     forgets: bool,
+    ends_flights: bool,
     eager: bool,
     drops_early: bool,
     folds_case: bool,
@@ -199,6 +202,12 @@ impl Script {
     /// Names that differ in their case only are the same file's; it keeps the case that it was given.
     pub fn folds_case(mut self) -> Self {
         self.folds_case = true;
+        self
+    }
+
+    /// Commands that come together end the session, by a 421.
+    pub fn ends_flights(mut self) -> Self {
+        self.ends_flights = true;
         self
     }
 

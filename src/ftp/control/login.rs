@@ -33,6 +33,8 @@ impl std::fmt::Debug for Login {
 
 /// The share of the time that the handshake gets where the server may not have understood `AUTH TLS`.
 const UNAGREED_SHARE: u32 = 3;
+/// The share of the time that a command gets without which a login works, too.
+const OPTIONAL_SHARE: u32 = 2;
 /// Second replies to one command that are dropped.
 const SURPLUS_REPLIES_LIMIT: usize = 4;
 /// How long the reply to a command may take after the second one to the command before it.
@@ -51,8 +53,12 @@ pub fn first(
 ) -> Result<()> {
     let welcome = encrypt_and_identify(control, login, (tls, profile), deadline)?;
     accepted(control);
-    let reply = command_after(control, Command::Feat, &welcome, deadline)?;
-    learn_features(control, login, tls, profile, &reply);
+    if !profile.ask(|learned| learned.this_mount.skips.feat) {
+        let left = deadline.remaining().unwrap_or_default();
+        let share = deadline.within(left / OPTIONAL_SHARE);
+        let reply = command_after(control, Command::Feat, &welcome, &share)?;
+        learn_features(control, login, tls, profile, &reply);
+    }
     prepare_first(control, tls, profile, deadline)
 }
 
@@ -145,7 +151,10 @@ fn prepare_first(
     profile: &Profile,
     deadline: &Deadline,
 ) -> Result<()> {
-    let asks = (!profile.ask(|learned| learned.features.mlst())).then_some(Command::Syst);
+    let asks = profile.ask(|learned| {
+        let wanted = !learned.features.mlst() && !learned.this_mount.skips.opts;
+        wanted.then_some(Command::Syst)
+    });
     let system = prepare(control, tls, profile, asks, deadline)?;
     if system.is_some_and(|system| is_windows(&system)) {
         profile.learn(|learned| learned.listing.hides_directories = true);
@@ -252,7 +261,7 @@ fn note_no_tls(profile: &Profile, error: Error) -> Error {
 
 /// Whether `OPTS` is sent at a login, where there is something to send. Of what a server answers twice it is the likeliest.
 pub fn sends_opts(profile: &Profile) -> bool {
-    !profile.ask(|learned| learned.this_mount.skips_opts || learned.pipelining.doubles)
+    !profile.ask(|learned| learned.this_mount.skips.opts || learned.pipelining.doubles)
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,

@@ -147,6 +147,9 @@ impl Listener {
             }
             if control.has_input() {
                 let reply = control.reply(&self.announcement, deadline)?;
+                if reply.is_preliminary() {
+                    continue;
+                }
                 // It may have connected and finished since we looked: an empty file does.
                 let stream = self.let_in()?;
                 let refusal = reply.refusal(self.announcement);

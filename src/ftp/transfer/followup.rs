@@ -233,7 +233,7 @@ impl DownloadFollowup {
                 early
             }
         };
-        let mut last = control.reply(tried, deadline)?;
+        let mut last = control.final_reply(tried, deadline)?;
         if let Self::Trial(command) = self {
             let other = match control.reply(command, deadline) {
                 // The transfer's own reply has come, and with it the end of the session.
@@ -395,7 +395,7 @@ impl UploadFollowup {
         tried: &dyn fmt::Display,
         deadline: &Deadline,
     ) -> Result<UploadEnd> {
-        let first = control.reply(tried, deadline)?;
+        let first = control.final_reply(tried, deadline)?;
         let mut others = Vec::new();
         for command in self.commands() {
             match control.reply(&command, deadline) {

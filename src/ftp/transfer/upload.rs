@@ -217,7 +217,8 @@ impl Upload {
             Err(error) => {
                 let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
-                    Some(Why::Unsupported) => {
+                    // Some servers append to files that are there only.
+                    Some(Why::Unsupported | Why::NotFound) => {
                         Self::create_by_stor(lease, &name, followup, deadline)
                     }
                     _ => Err(error),
@@ -367,7 +368,7 @@ impl Upload {
         // The data connection stays open until the server has answered: where no answer comes, it is reset
         // (`Drop`), and bytes that have not arrived by then never do.
         let Some(followup) = &self.followup else {
-            let last = control.reply(&self.tried, deadline)?;
+            let last = control.final_reply(&self.tried, deadline)?;
             self.data = None;
             self.lease.want_preconnected();
             return read_final_reply(&mut self.lease, &last, &self.tried)

@@ -287,6 +287,11 @@ impl Session {
             self.say("150 Here it came")?;
         }
         match act {
+            Act::TwoStarts => {
+                self.say("110 MARK 1 = 1")?;
+                self.say("150 On it goes")?;
+                self.say("226 All of it")
+            }
             Act::FinalFirst => {
                 self.say("226 All of it")?;
                 self.say("150 Here it came")

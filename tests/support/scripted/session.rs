@@ -190,6 +190,9 @@ impl Session {
                 self.came.push_back((line, is_first));
                 is_first = false;
             }
+            if self.shared.script.ends_flights && self.came.len() > 1 {
+                return self.say("421 One by one").and(Err(Ended));
+            }
             if self.shared.script.forgets || self.shared.forgets.load(Ordering::Relaxed) {
                 let lost = self.came.drain(1..).count();
                 self.shared.lost.fetch_add(lost, Ordering::Relaxed);
