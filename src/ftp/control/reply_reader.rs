@@ -81,7 +81,15 @@ impl ReplyReader {
     ) -> Result<Reply, ReadError> {
         let mut noise = 0;
         loop {
-            let line = self.line(stream, deadline)?;
+            let line = match self.line(stream, deadline) {
+                Err(ReadError::Failed(error))
+                    if noise > 0 && error.kind() == io::ErrorKind::TimedOut =>
+                {
+                    let saw = "nothing but lines that are no reply";
+                    return Err(ReadError::NoReply(saw.to_string()));
+                }
+                line => line?,
+            };
             let is_noise = self.collector.is_noise(&line);
             let is_blank = line.trim_ascii().is_empty();
             if noise < NOISE_LIMIT && is_noise && (is_blank || is_listing(tried)) {
