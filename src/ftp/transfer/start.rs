@@ -503,7 +503,7 @@ impl Starter<'_> {
             return Ok(begun(opening.at_once()?, true));
         }
         self.drain(control, deadline)?;
-        if reply.code == 425 && self.pool.profile().ask(|learned| learned.one_session) {
+        if reply.code == 425 && self.pool.is_single() {
             // It has tried a data connection of a session that has ended; this one is still in its queue.
             let unused = opening.into_open();
             self.unused = unused.map(|(way, stream)| Preconnected::unused(way, stream, control));
