@@ -73,12 +73,21 @@ pub fn date_time(seconds: i64) -> String {
     zoned.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
 }
 
-/// A line on closed files that are not on the server, of which lost+found has `kept`; `None` if there are none.
+/// A line on closed files that are not on the server, of which lost+found has `kept`, and the first ones are `named`; `None`
+/// if there are none.
 pub fn explain_refused(
     (count, kept): (u64, u64),
+    named: &[String],
     directory: &dyn std::fmt::Display,
 ) -> Option<String> {
-    let refused = format!("{} could not be stored", files(count, "closed"));
+    let mut refused = format!("{} could not be stored", files(count, "closed"));
+    if !named.is_empty() {
+        refused = format!("{refused}: {}", named.join(", "));
+    }
+    let others = count.saturating_sub(named.len() as u64);
+    if !named.is_empty() && others > 0 {
+        refused = format!("{refused} and {}", files(others, "more"));
+    }
     match (count, kept) {
         (0, _) => None,
         (_, 0) => Some(format!(
@@ -122,6 +131,24 @@ mod tests {
         assert_eq!(files(2, "closed"), "2 closed files");
         assert_eq!(counted(1, "name"), "1 name");
         assert_eq!(counted(2000, "name"), "2,000 names");
+    }
+
+    #[test]
+    fn refused_files_are_named_and_the_others_counted() {
+        let line = |counts, named: &[&str]| {
+            let named: Vec<String> = named.iter().map(|&name| name.into()).collect();
+            explain_refused(counts, &named, &"/l").unwrap_or_default()
+        };
+        assert_eq!(line((0, 0), &[]), "");
+        assert_eq!(
+            line((1, 1), &["/a (kept as a.1)"]),
+            "1 closed file could not be stored: /a (kept as a.1); content and reason are in /l"
+        );
+        let several = line((3, 3), &["/a", "/b"]);
+        let expected = "3 closed files could not be stored: /a, /b and 1 more file;";
+        assert!(several.starts_with(expected), "{several}");
+        let unnamed = line((2, 2), &[]);
+        assert!(unnamed.starts_with("2 closed files could not be stored;"));
     }
 
     #[test]

@@ -394,7 +394,8 @@ fn all_stored(vfs: &Vfs) -> Result<(), String> {
     }
     let refusals = vfs.refusals();
     let directory = refusals.directory.display();
-    explain_refused((refusals.files, refusals.kept), &directory)
+    let named: Vec<_> = refusals.named.iter().map(ToString::to_string).collect();
+    explain_refused((refusals.files, refusals.kept), &named, &directory)
         .map_or(Ok(()), |line| Err(format!("write-back: {line}")))
 }
 

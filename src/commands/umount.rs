@@ -235,10 +235,12 @@ fn has_ended(mounted: &Mounted, error: &std::io::Error) -> bool {
 fn query_refused(mounted: &Mounted) -> Option<String> {
     let text = mounted.attribute(REFUSED).ok()?;
     let text = String::from_utf8_lossy(&text);
-    let mut words = text.splitn(3, ' ');
+    let mut lines = text.split('\0');
+    let mut words = lines.next()?.splitn(3, ' ');
     let mut number = || words.next()?.parse().ok();
     let counts = (number()?, number()?);
-    let line = explain_refused(counts, &words.next()?)?;
+    let named: Vec<_> = lines.map(str::to_string).collect();
+    let line = explain_refused(counts, &named, &words.next()?)?;
     let mountpoint = mounted.entry.mountpoint.display();
     Some(format!("{mountpoint} is unmounted; {line}"))
 }

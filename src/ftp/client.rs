@@ -60,7 +60,7 @@ use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::rest_check::Doubtful;
-use crate::ftp::transfer::upload::{Store, Upload};
+use crate::ftp::transfer::upload::{Lesson, Store, Upload};
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
     Remote, RemotePath, Result, Room, Sink, Source, Step, Then, Traits, Updated, Urgency, View,
@@ -340,12 +340,13 @@ impl Remote for Client {
             self.repeat_refused(step, result, ask);
             if changes_name(step) && !self.is_taken(step, result, ask) {
                 let mut first = Some(std::mem::replace(result, Err(Error::Closed)));
-                *result = self.by_path_or_name(|| match first.take() {
+                let work = || match first.take() {
                     Some(first) => first,
                     None => (self.steps(std::slice::from_ref(step), ask)?)
                         .pop()
                         .unwrap_or(Err(Error::Closed)),
-                });
+                };
+                *result = self.by_path_or_name(|_| true, work);
             }
             let Err(error) = result else {
                 continue;
@@ -526,7 +527,7 @@ impl Remote for Client {
             is_all: false,
         });
         let writes = [path.clone()];
-        let begin = |command, from| {
+        let begin = |command, from, part: Option<Part>| {
             let open = |lease, _| {
                 let store = Store {
                     command,
@@ -535,14 +536,19 @@ impl Remote for Client {
                     taken: None,
                 };
                 begins();
-                let upload = Upload::open(lease, store, self.behind(file, then), ask.deadline)?;
-                let sent = upload.early();
-                Ok((Box::new(upload) as Box<dyn Sink>, sent))
+                Upload::open(lease, store, self.behind(file, then), ask.deadline)
             };
-            self.by_path_or_name(|| self.repeat(Purpose::Transfer, &writes, ask, open))
+            let open = || self.repeat(Purpose::Transfer, &writes, ask, open);
+            let mut upload = self.by_path_or_name(Upload::is_agreed, open)?;
+            upload.learn(Lesson::Path);
+            if let Some(part) = part {
+                upload.learn(Lesson::Part(part));
+            }
+            let sent = upload.early();
+            Ok((Box::new(upload) as Box<dyn Sink>, sent))
         };
         let Some(from) = append_at else {
-            return begin(Command::Stor(&path), 0);
+            return begin(Command::Stor(&path), 0, None);
         };
         let profile = self.pool.profile();
         let appends = match from {
@@ -551,11 +557,8 @@ impl Remote for Client {
             _ => patch_probe::appends(&self.pool, file, ask)?,
         };
         if appends {
-            match begin(Command::Appe(&path), 0) {
-                Ok(begun) => {
-                    partial_store::took(profile, Part::Append);
-                    return Ok(begun);
-                }
+            match begin(Command::Appe(&path), 0, Some(Part::Append)) {
+                Ok(begun) => return Ok(begun),
                 Err(error) => match partial_store::refused(profile, Part::Append, &path, error) {
                     error if error.why() == Some(Why::Unsupported) => {}
                     error => return Err(error),
@@ -564,7 +567,7 @@ impl Remote for Client {
         }
         // A server that was seen to write at the offset in the middle of a file does so at its end, too.
         match profile.ask(|learned| learned.partial.rest_stor) {
-            Support::Yes if from > 0 => begin(Command::Stor(&path), from)
+            Support::Yes if from > 0 => begin(Command::Stor(&path), from, None)
                 .map_err(|error| partial_store::refused(profile, Part::InPlace, &path, error)),
             _ => Err(Error::refused(
                 Why::Unsupported,
@@ -583,10 +586,12 @@ impl Remote for Client {
             // An existing file must not be changed by pipelined commands.
             let behind = self.behind(file, Then::default());
             begins();
-            let upload = Upload::create(lease, &path, behind, &made, ask.deadline)?;
-            Ok(Box::new(upload) as Box<dyn Sink>)
+            Upload::create(lease, &path, behind, &made, ask.deadline)
         };
-        self.by_path_or_name(|| self.repeat(Purpose::Transfer, &writes, ask, create))
+        let create = || self.repeat(Purpose::Transfer, &writes, ask, create);
+        let mut upload = self.by_path_or_name(Upload::is_agreed, create)?;
+        upload.learn(Lesson::Path);
+        Ok(Box::new(upload))
     }
 
     fn check_name(&self, path: &RemotePath) -> Result<()> {
@@ -628,7 +633,7 @@ impl Remote for Client {
             steps,
             confirm: &|then| self.confirm(file, then, ask),
         };
-        self.by_path_or_name(|| self.noted(update.run(plan), ask))
+        self.by_path_or_name(|_| true, || self.noted(update.run(plan), ask))
     }
 
     fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {

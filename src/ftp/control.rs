@@ -86,6 +86,8 @@ enum Condition {
     OutOfStep,
     /// The server has ended the connection, and with it whatever it was doing.
     EndedByServer,
+    /// The server has agreed to TLS, and then spoke none or ended the connection.
+    SpeaksNoTls,
 }
 
 /// Command bytes that may be under way unanswered. Less than any socket buffer, so that a server
@@ -471,14 +473,40 @@ impl Control {
         self.next_reply(tried, deadline)
     }
 
+    /// The final reply to a transfer that has started. Further preliminary replies are dropped: 110 marks a place in it (RFC 959
+    /// section 5.4), and some servers send 150 twice.
+    pub fn final_reply(
+        &mut self,
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<Reply> {
+        loop {
+            let reply = self.reply(tried, deadline)?;
+            if !reply.is_preliminary() {
+                return Ok(reply);
+            }
+            log::debug!("control: a further preliminary reply is dropped: {reply}");
+        }
+    }
+
     /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
     pub fn expect_late_start(&mut self) {
         self.owed.consent = Consent::Awaited;
     }
 
+    /// A transfer was confirmed without a preliminary reply: one that comes after that is dropped.
+    pub fn expect_preliminary(&mut self) {
+        self.owed.preliminary = true;
+    }
+
     /// Whether the preliminary reply to the running transfer has not been taken yet.
     pub fn starts_late(&self) -> bool {
         self.owed.consent == Consent::Awaited
+    }
+
+    /// Whether the running transfer was agreed to.
+    pub fn is_agreed(&self) -> bool {
+        self.owed.consent == Consent::Given
     }
 
     /// Whether the transfer was refused though its data moved already: the server has taken nothing of it.
@@ -505,6 +533,9 @@ impl Control {
         deadline: &Deadline,
     ) -> Result<Option<Reply>> {
         let reply = self.next_reply(tried, deadline)?;
+        if reply.is_completion() {
+            self.expect_preliminary();
+        }
         self.owed.consent = match reply.is_preliminary() || reply.is_completion() {
             true => Consent::Given,
             false => Consent::Refused,
@@ -651,14 +682,7 @@ impl Control {
 
     /// Takes an error of the connection.
     fn note_error(&mut self, error: &io::Error) {
-        let is_end = matches!(
-            error.kind(),
-            io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::UnexpectedEof
-        );
-        if is_end {
+        if is_end(error) {
             self.condition = Condition::EndedByServer;
         }
     }
@@ -753,7 +777,8 @@ impl Control {
         })
     }
 
-    /// The next reply, without further greetings before the login.
+    /// The next reply, without further greetings before the login, and without the preliminary reply to a transfer that is
+    /// confirmed.
     fn take_own_reply(
         &mut self,
         tried: &dyn std::fmt::Display,
@@ -762,10 +787,12 @@ impl Control {
         let is_greeted = !self.greeting.lines.is_empty();
         for _ in 0..SURPLUS_GREETINGS_LIMIT {
             let reply = self.take_reply(tried, deadline)?;
-            if reply.code != SERVICE_READY || !is_greeted || self.logged_in {
+            let is_greeting = reply.code == SERVICE_READY && is_greeted && !self.logged_in;
+            let is_late = reply.is_preliminary() && std::mem::take(&mut self.owed.preliminary);
+            if !is_greeting && !is_late {
                 return Ok(reply);
             }
-            log::debug!("control: a further greeting is dropped: {reply}");
+            log::debug!("control: a reply that nothing waits for is dropped: {reply}");
         }
         Err(Error::misbehaved(
             tried.to_string(),
@@ -803,6 +830,17 @@ impl AsFd for Control {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+/// Whether an error is the end of the connection.
+fn is_end(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::UnexpectedEof
+    )
 }
 
 /// Whether a session ends with this reply, whatever was asked: vsftpd says so when one of its processes has died, in the

@@ -151,7 +151,7 @@ pub fn open(
     loop {
         let ways = profile.ask(|learned| learned.data.modes.clone());
         let Some(way) = policy.next(&ways, control) else {
-            return Err(nothing_works(profile, &ways, policy));
+            return Err(nothing_works(profile, &ways, policy, control));
         };
         let known = ways.works == Some(way);
         let short = (!known).then(|| untried(deadline));
@@ -354,7 +354,7 @@ impl Attempt {
             let ways = profile.ask(|learned| learned.data.modes.clone());
             return Err(match policy.next(&ways, control) {
                 Some(_) => Error::lost(self.way.to_string(), said),
-                None => nothing_works(profile, &ways, policy),
+                None => nothing_works(profile, &ways, policy, control),
             });
         }
         note(profile, policy, self.way, self.known, error)
@@ -435,7 +435,7 @@ impl Policy {
             true => [DataMode::Pasv, DataMode::Epsv],
             false => [DataMode::Epsv, DataMode::Pasv],
         };
-        let is_ipv6 = control.route().ip().is_some_and(|ip| ip.is_ipv6());
+        let is_ipv6 = is_ipv6(control);
         let all = passive.into_iter().chain([DataMode::Eprt, DataMode::Port]);
         all.filter(|way| match self.mode {
             Mode::Auto => true,
@@ -449,8 +449,13 @@ impl Policy {
     }
 }
 
+/// Whether the server is reached by IPv6, of which `PASV` and `PORT` know nothing.
+fn is_ipv6(control: &Control) -> bool {
+    control.route().ip().is_some_and(|ip| ip.is_ipv6())
+}
+
 /// Every way was tried. The next operation tries them again: networks change.
-fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error {
+fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy, control: &Control) -> Error {
     profile.learn(|learned| learned.data.modes = DataModes::default());
     let said = ways.failed.iter().map(|FailedMode { mode, cause, .. }| {
         match cause.strip_prefix(&mode.to_string()) {
@@ -459,7 +464,11 @@ fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy) -> Error 
         }
     });
     let said: Vec<_> = said.collect();
+    let is_of_commands = (ways.failed.iter()).all(|failed| failed.failure == ModeFailure::Command);
     let mend = match policy.mode {
+        _ if is_ipv6(control) && is_of_commands => {
+            "the server makes no data connections over IPv6 (PASV and PORT are for IPv4): try ipv4"
+        }
         Mode::Auto => {
             "a firewall here or there lets neither side connect: let the server's passive ports \
              through, or a port_range= to us"

@@ -221,6 +221,10 @@ pub struct AttributeSupport {
 pub struct PipeliningFaults {
     /// A login whose later commands were sent before the reply to `FEAT` has failed.
     pub early_login: bool,
+    /// Logins in which the session has ended after the password was accepted.
+    pub ended_logins: u32,
+    /// Pipelining was disabled for these, on trial.
+    pub suspended: bool,
     /// By [`Order`](evidence::order::Order): a reply did not fit its place.
     pub misfits: [bool; ORDERS],
     /// Pipelined commands that were lost in a row, on a server that had answered some.
@@ -238,8 +242,8 @@ pub struct ThisMount {
     pub refuses_auth_tls: bool,
     /// How transfers start.
     pub starts: TransferStarts,
-    /// `OPTS` is not sent: more replies than commands came in a login with it.
-    pub skips_opts: bool,
+    /// What a login leaves out.
+    pub skips: SkippedCommands,
     /// Weight of the transfers that failed to start over a preconnected data connection, less those that started since.
     pub preconnect_debt: u32,
     /// `STAT` had no reply.
@@ -260,6 +264,15 @@ pub struct ThisMount {
     pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
+}
+
+/// Commands that are not sent at a login: more replies than commands came in a login with them, or the session ended.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SkippedCommands {
+    /// `OPTS` and `SYST`.
+    pub opts: bool,
+    /// `FEAT`.
+    pub feat: bool,
 }
 
 /// How transfers start on this server.

@@ -23,6 +23,7 @@ pub(crate) mod verifier;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustls::pki_types::{ServerName, UnixTime};
 use rustls::{ClientConfig, CommonState, SupportedProtocolVersion, version};
@@ -84,6 +85,8 @@ pub struct Tls {
     tls12: Option<ClientConfig>,
     verifier: Arc<Verifier>,
     known: Known,
+    /// A control connection was encrypted, whether or not that is kept.
+    encrypted: AtomicBool,
 }
 
 impl Tls {
@@ -137,6 +140,7 @@ impl Tls {
             name,
             verifier,
             policy,
+            encrypted: AtomicBool::new(false),
         })
     }
 
@@ -152,7 +156,7 @@ impl Tls {
 
     /// Whether this host had TLS before: then it is never spoken to in clear.
     pub fn was_seen(&self) -> bool {
-        self.known.seen().is_some()
+        self.known.seen().is_some() || self.encrypted.load(Ordering::Relaxed)
     }
 
     /// Whether TLS 1.2 may be used in place of 1.3.
@@ -192,6 +196,7 @@ impl Tls {
     /// Judges the certificate of a control connection where the handshake let every one pass, and
     /// keeps what it saw for the next time.
     pub fn judge(&self, connection: &CommonState) -> Result<()> {
+        self.encrypted.store(true, Ordering::Relaxed);
         if self.policy.when != When::Try || !self.verifier.takes_unknown {
             return Ok(());
         }

@@ -13,7 +13,7 @@ use fuser::{Errno, ReplyIoctl, ReplyXattr, Request};
 use crate::fuse::filesystem::{Adapter, QueryHandler};
 use crate::fuse::reply::{attribute, errno, is_owner_or_root};
 use crate::fuse::worker_pool::Class;
-use crate::mount::query::{PENDING, REFUSED, STATUS, STATUS_JSON};
+use crate::mount::query::{MAX_ANSWER_SIZE, PENDING, REFUSED, STATUS, STATUS_JSON};
 use crate::process::thread::spawn_thread;
 use crate::remote::View;
 
@@ -36,6 +36,12 @@ impl Adapter {
             let refusals = self.vfs.refusals();
             let mut value = format!("{} {} ", refusals.files, refusals.kept).into_bytes();
             value.extend_from_slice(refusals.directory.as_os_str().as_bytes());
+            for file in refusals.named.iter().filter(|_| is_owner_or_root(req)) {
+                let file = format!("\0{file}");
+                if value.len() + file.len() <= MAX_ANSWER_SIZE {
+                    value.extend_from_slice(file.as_bytes());
+                }
+            }
             return attribute(reply, size, &value);
         }
         if let Some(json) = status_format(name) {

@@ -32,7 +32,8 @@ pub const STATUS: &str = "system.ftpfs.status";
 pub const STATUS_JSON: &str = "system.ftpfs.status.json";
 /// The attribute with the number of files and bytes that wait for upload, separated by a blank.
 pub const PENDING: &str = "system.ftpfs.pending";
-/// The attribute with the number of refused files and the path of lost+found, separated by a blank.
+/// The attribute with the number of refused files, the number of those in lost+found and its path, separated by blanks; then
+/// the refused files, each after a NUL, for the user who mounted it and root.
 pub const REFUSED: &str = "system.ftpfs.refused";
 /// The ioctl that drops the caches: without data, of type `f`, with an unused number.
 pub const DROP_CACHE: u32 = 0x66fd;

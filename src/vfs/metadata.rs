@@ -16,13 +16,14 @@ pub(crate) mod list;
 pub(crate) mod revalidate;
 pub(crate) mod single_flight;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lru::LruCache;
 
 use crate::process::lock_order::{ALONE, OrderedMutex};
-use crate::remote::{Remote, Version};
+use crate::remote::{Remote, RemotePath, Version};
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::link_files::REMEMBERED_FILES;
 use crate::vfs::metadata::single_flight::Listings;
@@ -40,6 +41,8 @@ pub struct Metadata {
     has_link_files: bool,
     /// Files of the size of a link file that are none, by directory and name, in the version that was read.
     regular: OrderedMutex<LruCache<(u64, Vec<u8>), Version>, ALONE>,
+    /// Temporary files of other mounts that were named in the log.
+    leftovers: OrderedMutex<HashSet<RemotePath>, ALONE>,
 }
 
 impl Metadata {
@@ -56,6 +59,7 @@ impl Metadata {
             lifetimes: settings.lifetimes,
             has_link_files: settings.links.files,
             regular: OrderedMutex::new(LruCache::new(REMEMBERED_FILES)),
+            leftovers: OrderedMutex::default(),
         })
     }
 

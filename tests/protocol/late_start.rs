@@ -78,6 +78,43 @@ fn refusal_after_the_data_is_an_error() {
     assert_eq!(server.tree().bytes("/new"), None);
 }
 
+/// A file that is streamed while it is written, for longer than a transfer waits for its 150; it is refused then.
+const STREAM: &str = "
+def stream(name, mode):
+    with open(name, mode, 0) as f:
+        for _ in range(10):
+            f.write(b'x' * (1 << 20))
+            time.sleep(0.5)";
+
+/// A transfer that our side began proves nothing until the server has agreed to it.
+#[test]
+fn late_refusal_of_a_path_is_no_success_of_paths() {
+    let server = Script::new().names_only().start();
+    let refusal = Act::SlowReply(Duration::from_secs(4), "550 Permission denied");
+    server.on("STOR /big", refusal);
+    let mount = Mount::of(&server);
+    mount.error_with(STREAM, "stream('big', 'wb')");
+    mount.sh("mkdir d; echo small > d/f");
+    assert_eq!(server.tree().bytes("/d/f"), Some(&b"small\n"[..]));
+}
+
+#[test]
+fn late_refusal_of_an_append_is_no_success_of_appends() {
+    let server = Server::start();
+    for name in ["/d/f", "/e/g"] {
+        server.tree().put(name, "");
+    }
+    let mount = Mount::of(&server);
+    mount.sh("cat d/f e/g");
+    let refusal = Act::SlowReply(Duration::from_secs(4), "550 Permission denied");
+    server.on("APPE", refusal);
+    mount.error_with(STREAM, "stream('d/f', 'ab')");
+    server.behave();
+    server.on("APPE", Act::Reply("550 Permission denied"));
+    mount.sh("echo more >> e/g");
+    assert_eq!(server.tree().bytes("/e/g"), Some(&b"more\n"[..]));
+}
+
 /// What was refused late is not there: another client's change meanwhile is theirs, and is kept.
 #[test]
 fn remote_change_after_a_late_refusal_is_kept() {

@@ -14,6 +14,7 @@ mod append;
 mod atomic;
 mod connection_contention;
 mod connections;
+mod dialects;
 mod forced_unmount;
 mod holes;
 mod idle_readers;

@@ -60,6 +60,35 @@ fn a_wrong_password_is_named_and_sent_just_once() {
 }
 
 #[test]
+fn wrong_password_after_user_answered_twice_is_named() {
+    let server = Server::start();
+    server.on("USER", Act::Twice);
+    let said = refusal(&format!("ftp://{USER}:wrong@127.0.0.1:{}/", server.port()));
+    assert!(said.contains("password"), "{said}");
+    assert_eq!(server.count("PASS"), 2);
+}
+
+/// The password is not sent in clear to a server that has agreed to TLS and may speak it.
+#[test]
+fn server_silent_after_it_agreed_to_tls_names_tls_off() {
+    let server = Server::start();
+    server.on("AUTH", Act::LastWord("234 Go"));
+    let directory = tempfile::tempdir().unwrap();
+    let point = directory.path().join("mount");
+    std::fs::create_dir(&point).unwrap();
+    let mut command = Command::new(FTPFS);
+    command
+        .args([&server.url(), point.to_str().unwrap(), "-o", "timeout=2"])
+        .env("XDG_CACHE_HOME", directory.path())
+        .env("XDG_STATE_HOME", directory.path())
+        .env_remove("RUST_LOG");
+    let outcome = limited::run(&mut command, Duration::from_secs(40), directory.path());
+    assert!(!outcome.succeeded() && !is_mounted(&point));
+    assert!(outcome.output.contains("tls=off"), "{}", outcome.output);
+    assert_eq!(server.count("USER"), 0);
+}
+
+#[test]
 fn missing_user_name_asks_for_user_not_password() {
     let server = Server::start();
     let said = refusal(&format!("ftp://127.0.0.1:{}/", server.port()));

@@ -21,6 +21,22 @@ fn a_rename_over_an_existing_file_is_one_rnfr_and_rnto() {
     assert_eq!(server.since(0, &CHANGES), ["RNFR /a", "RNTO /b"]);
 }
 
+/// A mount that died between two steps of a rename has left the old file under a hidden name: the next one names it.
+#[test]
+fn next_mount_names_what_a_crash_left() {
+    let server = Server::start();
+    server
+        .tree()
+        .put("/d/.ftpfs-aside-0123456789abcdef-1", "old content");
+    server.tree().put("/d/.ftpfsrc", "a file of its own");
+    let mount = Mount::of(&server);
+    mount.sh("ls d; ls d");
+    let log = mount.log();
+    let named = log.matches("/d/.ftpfs-aside-0123456789abcdef-1: left by a mount");
+    assert_eq!(named.count(), 1, "{log}");
+    assert!(!log.contains(".ftpfsrc: left"), "{log}");
+}
+
 #[test]
 fn rename_over_a_file_works_where_replacing_is_refused() {
     for without in [&[][..], &["MLST", "MLSD"][..]] {

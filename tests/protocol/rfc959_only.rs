@@ -184,6 +184,31 @@ fn list_of_the_directory_at_pasv_time_is_detected() {
     }
 }
 
+/// The same where the mount is of the directory after the login, whose path no command has named.
+#[test]
+fn list_at_pasv_time_is_detected_below_a_home() {
+    for without in [&["MLSD", "MLST", "STAT"][..], &[]] {
+        let server = Script::new()
+            .without(without)
+            .lists_left()
+            .home("/a")
+            .start();
+        for name in ["/a/top", "/a/p/in-p", "/a/q/in-q", "/other"] {
+            server.tree().put(name, "content");
+        }
+        let mut mount = Mount::with(&server, "cache_timeout=1,max_conns=1");
+        for _ in 0..2 {
+            let listed = mount.sh("ls; sleep 1.1; ls p; ls q; sleep 1.1; ls; ls q");
+            assert_eq!(
+                listed, "p\nq\ntop\nin-p\nin-q\np\nq\ntop\nin-q\n",
+                "{without:?}"
+            );
+            mount.unmount();
+            mount.again_with(&server, "cache_timeout=1,max_conns=1");
+        }
+    }
+}
+
 /// Directories with the same names prove nothing, whichever of them is listed.
 #[test]
 fn directories_that_look_alike_prove_nothing_of_the_server() {

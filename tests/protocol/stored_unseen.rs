@@ -78,6 +78,19 @@ fn directory_over_a_directory_with_files_is_not_empty() {
     assert_eq!(server.tree().paths(), ["/new", "/new/g", "/old", "/old/f"]);
 }
 
+/// The reply to `SIZE` comes after that to the `CWD` behind it: a directory is not taken for a file, and moved aside.
+#[test]
+fn swapped_replies_move_no_directory_aside() {
+    let server = Script::new().without(&["MLSD", "MLST"]).start();
+    server.tree().put("/old/f", "content");
+    server.tree().put("/new/g", "content");
+    server.on("RNTO", Act::Reply("553 exists"));
+    server.on("SIZE", Act::Swap);
+    let mount = Mount::of(&server);
+    assert_eq!(mount.error("os.rename('old', 'new')"), "ENOTEMPTY");
+    assert_eq!(server.tree().paths(), ["/new", "/new/g", "/old", "/old/f"]);
+}
+
 #[test]
 fn file_that_a_425_left_is_no_other_clients() {
     let server = Server::start();
@@ -94,7 +107,12 @@ fn file_that_a_425_left_is_no_other_clients() {
 /// Pure-FTPd with `-r` stores next to a file that is there, and says 226.
 #[test]
 fn server_that_never_replaces_gets_the_file_by_a_rename() {
-    for options in ["timeout=20", "timeout=20,writeback"] {
+    // A server without hashes: `verify=hash` compares what the others compare.
+    for options in [
+        "timeout=20",
+        "timeout=20,writeback",
+        "timeout=20,verify=hash",
+    ] {
         let server = Script::new().never_replaces().start();
         server.tree().put("/f", "old text");
         let mount = Mount::with(&server, options);

@@ -35,6 +35,20 @@ fn refusal_in_place_of_the_150_is_repeated() {
     }
 }
 
+/// The passive modes have no data connection for the moment, and the active one fails after its 150.
+#[test]
+fn active_data_connection_that_fails_is_no_refusal_of_the_file() {
+    let server = server(&[]);
+    server.on("EPRT", Act::Reply("200 Fine"));
+    for skip in 0..2 {
+        server.after(skip, "MLSD", Act::Reply("425 Can't open data connection"));
+    }
+    let failed = b"150 Here it comes\r\n550 Connection reset by peer\r\n".to_vec();
+    server.after(2, "MLSD", Act::Raw(failed));
+    let mount = Mount::with(&server, "timeout=10");
+    mount.sh("[ \"$(ls d)\" = f ]");
+}
+
 #[test]
 fn refusal_to_remove_or_rename_is_repeated() {
     let server = server(&[]);

@@ -217,13 +217,48 @@ fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
         Act::HangUp,
         // It says so to whatever it does not know, and speaks no TLS.
         Act::Reply("200 Fine"),
+        Act::LastWord("200 Fine"),
+        // It agrees, and does not keep to that.
+        Act::Reply("234 Go"),
+        Act::Farewell("234 Go"),
     ] {
         let server = Server::start();
         server.tree().put("/f", "content");
         server.on("AUTH", act.clone());
-        let mount = Mount::of(&server);
+        let mount = Mount::with(&server, "timeout=6");
         mount.sh("[ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]");
         assert_eq!(server.count("AUTH"), 1, "{act:?}");
+    }
+}
+
+/// The second reply to `USER` looks like one to `PASS`, and that to `PASS` like one to `FEAT`; it comes at once, or when the
+/// next command has been sent.
+#[test]
+fn user_or_password_answered_twice_is_no_refusal() {
+    let user = Act::Noise("331 Password, please\r\n");
+    let password = Act::Noise("230 Welcome\r\n");
+    for rules in [
+        &[("USER", Act::Twice)][..],
+        &[("PASS", Act::Twice)],
+        &[("USER", Act::Twice), ("PASS", Act::Twice)],
+        &[("PASS", user.clone())],
+        &[("FEAT", password.clone())],
+        &[("TYPE", password.clone())],
+        &[("PASS", user), ("FEAT", password)],
+    ] {
+        let server = Server::start();
+        server.tree().put("/f", "content");
+        for (command, act) in rules {
+            server.on(command, act.clone());
+        }
+        let mut mount = Mount::of(&server);
+        for _ in 0..2 {
+            mount.sh("[ \"$(ls)\" = f ]; [ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]; rm g");
+            server.hang_up();
+            mount.sh("[ \"$(cat f)\" = content ]");
+            mount.unmount();
+            mount.again(&server);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Writing that fails: who closes or syncs is told, what was written is kept, and nothing is sent later.
 
-use crate::mount::{Mount, pattern, soon};
+use crate::limited;
+use crate::mount::{Mount, SCRIPT_LIMIT, pattern, soon};
 use crate::scripted::{Act, Gate, Script, Server};
 
 /// `put(name, how)` writes 100,000 bytes and brings them to the server by `how`.
@@ -38,6 +39,33 @@ fn close_and_fsync_say(act: &Act, error: &str) {
         assert_eq!(put(&mount, "f", how), error, "{how}");
         is_lost(&server, &mut mount, "f");
     }
+}
+
+/// What one handle has closed is refused while another one has written: the unmount fails, and names the file.
+#[test]
+fn umount_names_refused_file_beside_a_second_writer() {
+    let server = Server::start();
+    server.tree().put("/z", "E");
+    let mount = Mount::with(&server, "writeback");
+    for verb in ["STOR", "APPE"] {
+        server.on(verb, Act::Reply("553 Permission denied"));
+    }
+    mount.python(
+        "first, second = [os.open('z', os.O_WRONLY) for _ in range(2)]
+os.write(second, b'second'); os.write(first, b'first!'); os.close(first); time.sleep(1)
+try: os.close(second)
+except OSError: pass",
+    );
+    let point = mount.point();
+    let mut command = mount.ftpfs(&["umount", point.to_str().unwrap()]);
+    let outcome = limited::run(&mut command, SCRIPT_LIMIT, &mount.path(""));
+    assert!(!outcome.succeeded(), "{}", outcome.output);
+    assert_eq!(mount.lost().len(), 1);
+    assert!(
+        outcome.output.contains(": /z (kept as z."),
+        "{}",
+        outcome.output
+    );
 }
 
 #[test]

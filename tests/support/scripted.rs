@@ -57,6 +57,8 @@ pub enum Act {
     HangUp,
     /// Answers, and closes the control connection behind it.
     Farewell(&'static str),
+    /// Answers, and never again on this connection.
+    LastWord(&'static str),
     /// Does it, and closes the control connection instead of answering.
     Unsaid,
     /// Does it at once, and answers when the gate is open.
@@ -101,6 +103,12 @@ pub enum Act {
     Drip,
     /// Transfers: says 150 when all has moved.
     Late,
+    /// Transfers: says 150 when it has said that all has moved.
+    FinalFirst,
+    /// Transfers: says 150 twice, the second time as a mark within it.
+    TwoStarts,
+    /// Transfers: does it, says so, and closes the control connection.
+    EndSession,
     /// Transfers: does it, and then never says so.
     NoFinal,
     /// Transfers: does it, and says so when the next command has come.
@@ -148,6 +156,7 @@ pub struct Script {
     without: Vec<&'static str>,
     keeps_names: bool,
     forgets: bool,
+    ends_flights: bool,
     eager: bool,
     drops_early: bool,
     folds_case: bool,
@@ -164,6 +173,9 @@ pub struct Script {
     one_port: bool,
     replaces_bytes: bool,
     keeps_iac: bool,
+    ipv6: bool,
+    says_port: Option<fn(u16) -> String>,
+    says_here: Option<fn(&str) -> String>,
     home: &'static str,
 }
 
@@ -190,6 +202,12 @@ impl Script {
     /// Names that differ in their case only are the same file's; it keeps the case that it was given.
     pub fn folds_case(mut self) -> Self {
         self.folds_case = true;
+        self
+    }
+
+    /// Commands that come together end the session, by a 421.
+    pub fn ends_flights(mut self) -> Self {
+        self.ends_flights = true;
         self
     }
 
@@ -289,14 +307,39 @@ impl Script {
         self
     }
 
+    /// It is reached by IPv6, where `PASV` and `PORT` have no meaning.
+    pub fn ipv6(mut self) -> Self {
+        self.ipv6 = true;
+        self
+    }
+
+    /// This is its reply to `EPSV` and `PASV` with a port.
+    pub fn says_port(mut self, words: fn(u16) -> String) -> Self {
+        self.says_port = Some(words);
+        self
+    }
+
+    /// This is its reply to `PWD` in a directory.
+    pub fn says_here(mut self, words: fn(&str) -> String) -> Self {
+        self.says_here = Some(words);
+        self
+    }
+
     /// The directory after a login.
     pub fn home(mut self, home: &'static str) -> Self {
         self.home = home;
         self
     }
 
+    fn host(&self) -> &'static str {
+        match self.ipv6 {
+            true => "::1",
+            false => "127.0.0.1",
+        }
+    }
+
     pub fn start(self) -> Server {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind((self.host(), 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             script: self,

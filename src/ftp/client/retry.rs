@@ -148,8 +148,13 @@ impl Client {
     }
 
     /// Does `work`, which changes a path; again by a name in its directory, where the path was refused and no path was taken
-    /// yet. What is learned is kept: whether paths are taken, or names where paths are not.
-    pub(crate) fn by_path_or_name<T>(&self, mut work: impl FnMut() -> Result<T>) -> Result<T> {
+    /// yet. What is learned is kept: whether paths are taken, or names where paths are not. Not where the server has not
+    /// agreed to the work yet, as `is_agreed` tells.
+    pub(crate) fn by_path_or_name<T>(
+        &self,
+        is_agreed: impl Fn(&mut T) -> bool,
+        mut work: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
         let profile = self.pool.profile();
         let done = work();
         if profile.ask(|learned| learned.paths.is_known()) {
@@ -158,8 +163,10 @@ impl Client {
         let refusal = match done {
             Err(error) if is_refused_path(&error) => error,
             Err(error) => return Err(error),
-            Ok(done) => {
-                profile.learn(|learned| learned.paths = Support::Yes);
+            Ok(mut done) => {
+                if is_agreed(&mut done) {
+                    profile.learn(|learned| learned.paths = Support::Yes);
+                }
                 return Ok(done);
             }
         };
@@ -167,8 +174,10 @@ impl Client {
             return Err(refusal);
         }
         profile.learn(|learned| learned.paths = Support::No);
-        let done = work();
+        let mut done = work();
+        let is_agreed = done.as_mut().is_ok_and(is_agreed);
         match &done {
+            Ok(_) if !is_agreed => profile.learn(|learned| learned.paths = Support::Unknown),
             // The refusal of one path may have another reason, which has passed.
             Ok(_) if self.name_tries.taken.fetch_add(1, Ordering::Relaxed) == 0 => {
                 profile.learn(|learned| learned.paths = Support::Unknown);

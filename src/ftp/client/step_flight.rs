@@ -15,7 +15,7 @@ use crate::ftp::control::version_query::{
 use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::remote_root::RemoteRoot;
+use crate::ftp::protocol::remote_root::{RemoteRoot, parent_and_name};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Done, Error, RemotePath, Result, Step, Why};
 
@@ -248,14 +248,16 @@ impl StepReplies<'_> {
         };
         Ok(match step {
             Step::Stat(_) => {
-                self.profile.note(Capability::Mlst, path, reply);
-                mlst_said(path, reply).map(Done::Attributes)
+                let said = mlst_said(path, reply);
+                self.judge_facts(path, reply, said).map(Done::Attributes)
             }
             Step::Version(_) => {
-                if versions_by_facts(self.learned) {
-                    self.profile.note(Capability::Mlst, path, reply);
-                }
-                version_said(self.profile, self.learned, path, replies).map(Done::Version)
+                let said = version_said(self.profile, self.learned, path, replies);
+                let said = match versions_by_facts(self.learned) {
+                    true => self.judge_facts(path, reply, said),
+                    false => said,
+                };
+                said.map(Done::Version)
             }
             Step::Remove(_) => changed(Command::Dele(path), Some(Why::NotFound)),
             Step::RemoveDirectory(_) => changed(Command::Rmd(path), Some(Why::NotFound)),
@@ -287,6 +289,21 @@ impl StepReplies<'_> {
                 return self.attributes().modified(path, *time, reply.clone());
             }
         })
+    }
+
+    /// Takes a reply to `MLST`. One without facts is of no use: the question is asked otherwise then.
+    fn judge_facts<T>(&self, path: &[u8], reply: &Reply, said: Result<T>) -> Result<T> {
+        match said {
+            Err(Error::Misbehaved { tried, saw }) => {
+                let directory = parent_and_name(path).map_or(path, |(parent, _)| parent);
+                self.profile.note_useless(Capability::Mlst, directory);
+                Err(Error::refused(Why::Unsupported, tried, saw))
+            }
+            said => {
+                self.profile.note(Capability::Mlst, path, reply);
+                said
+            }
+        }
     }
 
     fn attributes(&mut self) -> SetAttributes<'_> {

@@ -18,6 +18,11 @@ impl Control {
         self.here.by_name = by_name;
     }
 
+    /// Whether paths are sent as names.
+    pub fn sends_names(&self) -> bool {
+        self.here.by_name
+    }
+
     /// The final reply to each command, with names for paths; or `None` where they go as they are.
     pub(super) fn flight_by_name(
         &mut self,

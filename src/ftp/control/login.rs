@@ -5,6 +5,8 @@
 //! send just what they must, in one flight. The password is never pipelined: it is sent once
 //! `USER` was answered, and a refused login is not tried again.
 
+use std::time::Duration;
+
 use crate::ftp::control::Control;
 use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{Learned, Profile};
@@ -29,6 +31,14 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// The share of the time that the handshake gets where the server may not have understood `AUTH TLS`.
+const UNAGREED_SHARE: u32 = 3;
+/// The share of the time that a command gets without which a login works, too.
+const OPTIONAL_SHARE: u32 = 2;
+/// Second replies to one command that are dropped.
+const SURPLUS_REPLIES_LIMIT: usize = 4;
+/// How long the reply to a command may take after the second one to the command before it.
+const SURPLUS_PATIENCE: Duration = Duration::from_secs(5);
 /// The reply that says no more than that a command was taken (RFC 959 section 5.4).
 const COMMAND_OKAY: u16 = 200;
 
@@ -41,10 +51,14 @@ pub fn first(
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<()> {
-    encrypt_and_identify(control, login, (tls, profile), deadline)?;
+    let welcome = encrypt_and_identify(control, login, (tls, profile), deadline)?;
     accepted(control);
-    let reply = control.command(Command::Feat, deadline)?;
-    learn_features(control, login, tls, profile, &reply);
+    if !profile.ask(|learned| learned.this_mount.skips.feat) {
+        let left = deadline.remaining().unwrap_or_default();
+        let share = deadline.within(left / OPTIONAL_SHARE);
+        let reply = command_after(control, Command::Feat, &welcome, &share)?;
+        learn_features(control, login, tls, profile, &reply);
+    }
     prepare_first(control, tls, profile, deadline)
 }
 
@@ -137,7 +151,10 @@ fn prepare_first(
     profile: &Profile,
     deadline: &Deadline,
 ) -> Result<()> {
-    let asks = (!profile.ask(|learned| learned.features.mlst())).then_some(Command::Syst);
+    let asks = profile.ask(|learned| {
+        let wanted = !learned.features.mlst() && !learned.this_mount.skips.opts;
+        wanted.then_some(Command::Syst)
+    });
     let system = prepare(control, tls, profile, asks, deadline)?;
     if system.is_some_and(|system| is_windows(&system)) {
         profile.learn(|learned| learned.listing.hides_directories = true);
@@ -193,12 +210,17 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     };
     if reply.is_completion() {
         let session = tls.session(profile.ask(|learned| learned.data.tls12_only))?;
-        let encrypted = control.encrypt(Some(tls), session, deadline);
-        // Some servers without TLS answer 200 to whatever they do not know; RFC 4217 section 4 has 234.
+        // Some servers without TLS answer 200 to whatever they do not know, and may wait for more; RFC 4217 section 4 has 234.
+        let is_other = may_go_without && reply.code == COMMAND_OKAY;
+        let left = deadline.remaining().unwrap_or_default();
+        let share = is_other.then(|| deadline.within(left / UNAGREED_SHARE));
+        let encrypted = control.encrypt(Some(tls), session, share.as_ref().unwrap_or(deadline));
         return match encrypted {
-            Err(error) if may_go_without && reply.code == COMMAND_OKAY => {
+            // What speaks no TLS, or hangs up, can't be spoken to in TLS at all.
+            Err(error) if is_other || may_go_without && control.speaks_no_tls() => {
                 Err(note_no_tls(profile, error))
             }
+            Err(error) if may_go_without => Err(with_remedy(error)),
             encrypted => encrypted,
         };
     }
@@ -220,6 +242,16 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
     Ok(())
 }
 
+/// The handshake failed on a server that was never seen to encrypt, and speaks TLS, or may: the password is not sent in clear.
+fn with_remedy(error: Error) -> Error {
+    const REMEDY: &str = "use tls=off to allow plaintext";
+    match error {
+        Error::Barred { tried, cause } => Error::barred(tried, format!("{cause}; {REMEDY}")),
+        Error::Misbehaved { tried, saw } => Error::misbehaved(tried, format!("{saw}; {REMEDY}")),
+        error => error,
+    }
+}
+
 /// The connection cannot be used after `AUTH TLS`, and the server was never seen to encrypt: the next one goes without.
 fn note_no_tls(profile: &Profile, error: Error) -> Error {
     log::info!("AUTH TLS: {error}; the next connection goes in clear");
@@ -229,7 +261,7 @@ fn note_no_tls(profile: &Profile, error: Error) -> Error {
 
 /// Whether `OPTS` is sent at a login, where there is something to send. Of what a server answers twice it is the likeliest.
 pub fn sends_opts(profile: &Profile) -> bool {
-    !profile.ask(|learned| learned.this_mount.skips_opts || learned.pipelining.doubles)
+    !profile.ask(|learned| learned.this_mount.skips.opts || learned.pipelining.doubles)
 }
 
 /// Changes to `directory`, if one is given, and returns the absolute path of where we then are,
@@ -279,16 +311,69 @@ pub fn locate(
             reply.to_string(),
         ));
     }
-    let path = path_of(&reply).unwrap_or_else(|| {
-        // The directory that we asked for, below the root.
-        log::warn!("PWD gave no path: {reply}");
-        let mut path = directory.unwrap_or_default().to_vec();
-        if !path.starts_with(b"/") {
-            path.insert(0, b'/');
-        }
-        without_end(path)
-    });
+    let path = match path_of(&reply) {
+        Some(path) => path,
+        None => find_path(control, directory, &reply, deadline)?,
+    };
     Ok((path, asked))
+}
+
+/// The absolute path of where we are, where the reply to `PWD` has none as RFC 959 wants it: the first one of those that it may
+/// mean which the server enters.
+fn find_path(
+    control: &mut Control,
+    directory: Option<&[u8]>,
+    reply: &Reply,
+    deadline: &Deadline,
+) -> Result<Vec<u8>> {
+    for path in likely_paths(reply) {
+        if control
+            .command(Command::Cwd(&path), deadline)?
+            .is_completion()
+        {
+            return Ok(without_end(path));
+        }
+    }
+    // The directory that we asked for, below the root.
+    let mut path = directory.unwrap_or_default().to_vec();
+    if !path.starts_with(b"/") {
+        path.insert(0, b'/');
+    }
+    log::warn!("PWD gave no path: {reply}; using {}", path.escape_ascii());
+    Ok(without_end(path))
+}
+
+/// The paths that a reply to `PWD` may mean: `257 /home/u is the current directory`, `257 "C:\home\u"`.
+fn likely_paths(reply: &Reply) -> Vec<Vec<u8>> {
+    if !reply.is_completion() {
+        return Vec::new();
+    }
+    let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
+    let said = quoted_path(text).unwrap_or_else(|| {
+        let end = text.windows(4).position(|part| part == b" is ");
+        text[..end.unwrap_or(text.len())].trim_ascii().to_vec()
+    });
+    let mut path = said;
+    for byte in &mut path {
+        if *byte == b'\\' {
+            *byte = b'/';
+        }
+    }
+    match path.as_slice() {
+        [b'/', ..] => {
+            let word = path.split(u8::is_ascii_whitespace).next();
+            let word = word.unwrap_or_default().to_vec();
+            vec![path, word]
+        }
+        [drive, b':', rest @ ..] if drive.is_ascii_alphabetic() => {
+            let rooted = match rest {
+                [b'/', ..] => rest.to_vec(),
+                rest => [b"/", rest].concat(),
+            };
+            vec![[b"/", path.as_slice()].concat(), rooted]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// The absolute path in a reply to `PWD`.
@@ -305,13 +390,13 @@ fn without_end(mut path: Vec<u8>) -> Vec<u8> {
     path
 }
 
-/// Logs in on the first connection, encrypted where that is possible.
+/// Logs in on the first connection, encrypted where that is possible; returns the reply that welcomes us.
 fn encrypt_and_identify(
     control: &mut Control,
     login: &Login,
     (tls, profile): (&Tls, &Profile),
     deadline: &Deadline,
-) -> Result<()> {
+) -> Result<Reply> {
     let was_refused = || profile.ask(|learned| learned.this_mount.refuses_auth_tls);
     let refused_before = was_refused();
     encrypt(control, tls, profile, deadline)?;
@@ -319,14 +404,14 @@ fn encrypt_and_identify(
     identify(control, login, is_auth_refused, deadline)
 }
 
-/// Sends user and password. After a refused `AUTH TLS` the refusal of the user may be the second reply to that (embedded
+/// Sends user and password, and returns the reply that welcomes us. After a refused `AUTH TLS` the refusal of the user may be the second reply to that (embedded
 /// servers take nothing before `USER`): then the connection is lost, and no password was sent.
 fn identify(
     control: &mut Control,
     login: &Login,
     is_auth_refused: bool,
     deadline: &Deadline,
-) -> Result<()> {
+) -> Result<Reply> {
     let user = Command::User(&login.user);
     let mut reply = control.command(user, deadline)?;
     if is_auth_refused && !reply.is_intermediate() && !reply.is_completion() {
@@ -336,11 +421,12 @@ fn identify(
     }
     if reply.is_intermediate() {
         control.hide_in_reply(&login.password);
-        reply = control.command(Command::Pass(&login.password), deadline)?;
+        let password = Command::Pass(&login.password);
+        reply = command_after(control, password, &reply, deadline)?;
     }
     if reply.is_completion() {
         control.note_login();
-        return Ok(());
+        return Ok(reply);
     }
     let tried = format!("logging in as {}", login.user.escape_ascii());
     if reply.code == 332 {
@@ -354,6 +440,32 @@ fn identify(
         .any(|words| text.contains(words));
     let why = if full { Why::TooMany } else { Why::Login };
     Err(Error::refused(why, tried, reply.to_string()))
+}
+
+/// Sends a command of the login after the reply `before` to the one before it. A reply with the same code, which only the
+/// earlier command has, is a second reply to that: it is dropped, and the next one counts. Where none comes, it stands.
+fn command_after(
+    control: &mut Control,
+    command: Command<'_>,
+    before: &Reply,
+    deadline: &Deadline,
+) -> Result<Reply> {
+    let mut reply = control.command(command, deadline)?;
+    for _ in 0..SURPLUS_REPLIES_LIMIT {
+        if reply.code != before.code || !command.is_missed_by(&reply) {
+            break;
+        }
+        log::debug!("control: a second reply to the command before {command} is dropped: {reply}");
+        if let Command::Pass(password) = command {
+            control.hide_in_reply(password);
+        }
+        control.expect_one_more();
+        match control.reply(&command, &deadline.within(SURPLUS_PATIENCE)) {
+            Err(Error::TimedOut { .. }) => break,
+            next => reply = next?,
+        }
+    }
+    Ok(reply)
 }
 
 /// Sets what a connection needs. Only a refused `TYPE I` matters: in ASCII type sizes and offsets

@@ -71,6 +71,8 @@ pub struct OwedReplies {
     pub consent: Consent,
     /// The server answers some commands twice.
     pub doubles: bool,
+    /// A transfer was confirmed without its preliminary reply, which may come after that.
+    pub preliminary: bool,
 }
 
 impl OwedReplies {

@@ -1,7 +1,7 @@
 //! Reads replies from the control connection: bytes to lines, lines to replies.
 //!
-//! Bytes that come before anybody asks for a reply are kept. Lines of `ls` before a reply to a listing are dropped, and a
-//! password that the server repeats is hidden.
+//! Bytes that come before anybody asks for a reply are kept. Empty lines before a reply, and lines of `ls` before a reply to a
+//! listing, are dropped, and a password that the server repeats is hidden.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -11,7 +11,8 @@ use crate::ftp::net::stream::Stream;
 use crate::ftp::protocol::reply::{Collector, Reply};
 use crate::remote::Deadline;
 
-/// Lines before a reply to a listing that belong to none and are dropped: messages of `ls`, which some servers run.
+/// Lines before a reply that belong to none and are dropped: empty ones, and before a reply to a listing messages of `ls`,
+/// which some servers run.
 const NOISE_LIMIT: usize = 16;
 /// Bytes of one line: far above any pathname, so that a server can't fill our memory with one.
 const LINE_LIMIT: usize = 64 * 1024;
@@ -80,8 +81,18 @@ impl ReplyReader {
     ) -> Result<Reply, ReadError> {
         let mut noise = 0;
         loop {
-            let line = self.line(stream, deadline)?;
-            if noise < NOISE_LIMIT && self.collector.is_noise(&line) && is_listing(tried) {
+            let line = match self.line(stream, deadline) {
+                Err(ReadError::Failed(error))
+                    if noise > 0 && error.kind() == io::ErrorKind::TimedOut =>
+                {
+                    let saw = "nothing but lines that are no reply";
+                    return Err(ReadError::NoReply(saw.to_string()));
+                }
+                line => line?,
+            };
+            let is_noise = self.collector.is_noise(&line);
+            let is_blank = line.trim_ascii().is_empty();
+            if noise < NOISE_LIMIT && is_noise && (is_blank || is_listing(tried)) {
                 noise += 1;
                 log::debug!(
                     "control: a line that is no reply is dropped: {}",

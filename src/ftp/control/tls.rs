@@ -7,7 +7,7 @@ use std::io;
 
 use rustls::{CommonState, ProtocolVersion};
 
-use crate::ftp::control::{Condition, Control, blame};
+use crate::ftp::control::{Condition, Control, blame, is_end};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::tls;
 use crate::ftp::tls::{Session, Tls};
@@ -40,7 +40,12 @@ impl Control {
         }
         self.give_up();
         let connection = self.stream.encrypt(session.begin()?, deadline);
-        let connection = connection.map_err(|error| handshake(&tried, &error))?;
+        let connection = connection.map_err(|error| {
+            if is_no_tls(&error) {
+                self.condition = Condition::SpeaksNoTls;
+            }
+            handshake(&tried, &error)
+        })?;
         session.of_control(connection);
         log::debug!("control connection: {:?}", connection.protocol_version());
         Ok(connection)
@@ -70,6 +75,11 @@ impl Control {
     /// The TLS session, if there is one.
     pub fn session(&mut self) -> Option<&mut Session> {
         self.session.as_mut()
+    }
+
+    /// Whether the handshake has shown that the server speaks no TLS, or ends the connection when it begins.
+    pub fn speaks_no_tls(&self) -> bool {
+        self.condition == Condition::SpeaksNoTls
     }
 
     /// Whether the control connection is encrypted.
@@ -103,6 +113,15 @@ impl Control {
     /// Data connections are encrypted from now on, or not: the server has agreed.
     pub fn set_protects_data(&mut self, protects: bool) {
         self.protects_data = protects;
+    }
+}
+
+/// Whether a handshake failed since what came was not TLS, or was nothing but the end of the connection.
+fn is_no_tls(error: &io::Error) -> bool {
+    let inner = error.get_ref();
+    match inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(error) => matches!(error, rustls::Error::InvalidMessage(_)),
+        None => is_end(error),
     }
 }
 

@@ -93,7 +93,29 @@ pub fn mlst_said(path: &[u8], reply: &Reply) -> Result<Attributes> {
         .ok_or_else(|| Error::misbehaved(command.to_string(), reply.to_string()))
 }
 
-/// The number in a reply to `SIZE` (RFC 3659 section 4).
+/// The number in a reply to `SIZE` (RFC 3659 section 4). Some servers name the unit after it.
 pub fn number(reply: &Reply) -> Option<u64> {
-    reply.text().trim().parse().ok()
+    reply.text().split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_may_name_its_unit() {
+        for (text, size) in [
+            ("7", Some(7)),
+            (" 7 ", Some(7)),
+            ("7 bytes", Some(7)),
+            ("bytes", None),
+            ("", None),
+        ] {
+            let reply = Reply {
+                code: 213,
+                lines: vec![text.into()],
+            };
+            assert_eq!(number(&reply), size, "{text}");
+        }
+    }
 }

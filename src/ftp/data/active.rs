@@ -19,7 +19,7 @@ use crate::ftp::net::stream::{Bind, Stream, wait_for};
 use crate::ftp::profile::DataMode;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::remote::{Deadline, Error, Result};
+use crate::remote::{Deadline, Error, Result, Why};
 
 /// A socket that waits for the server.
 #[derive(Debug)]
@@ -151,14 +151,22 @@ impl Listener {
             }
             if control.has_input() {
                 let reply = control.reply(&self.announcement, deadline)?;
+                if reply.is_preliminary() {
+                    continue;
+                }
                 // It may have connected and finished since we looked: an empty file does.
-                return match self.let_in()? {
+                let stream = self.let_in()?;
+                let refusal = reply.refusal(self.announcement);
+                return match stream {
                     Some(stream) if reply.is_completion() => Ok((stream, Some(reply))),
-                    _ if reply.is_completion() => Err(Error::lost(
-                        self.announcement.to_string(),
-                        format!("the server did not connect, and says {reply}"),
-                    )),
-                    _ => Err(reply.refusal(self.announcement)),
+                    // It had agreed to the transfer: what fails then without a reason is the data connection.
+                    _ if reply.is_completion() || refusal.why() == Some(Why::Unsaid) => {
+                        Err(Error::lost(
+                            self.announcement.to_string(),
+                            format!("the server did not connect, and says {reply}"),
+                        ))
+                    }
+                    _ => Err(refusal),
                 };
             }
             let mut fds = [

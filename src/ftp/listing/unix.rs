@@ -53,8 +53,19 @@ fn head(line: &[u8]) -> Option<(Head, Tokens<'_>)> {
         _ => return None,
     };
     if first.len() == 1 {
+        let mut ahead = tokens.clone();
+        let rights = ahead.next()?;
+        if tokens::is_number(rights) {
+            // No permissions at all: "d 4096 Jan 29 03:26 name".
+            let head = Head {
+                kind,
+                mode: None,
+                pads: false,
+            };
+            return Some((head, tokens));
+        }
         // NetWare: a type letter and the trustee rights, "d [RWCEAFMS]".
-        let rights = tokens.next()?;
+        tokens = ahead;
         let rights = rights.strip_prefix(b"[")?.strip_suffix(b"]")?;
         let known = |byte: &u8| *byte == b'-' || byte.is_ascii_uppercase();
         let head = Head {
@@ -305,6 +316,21 @@ mod tests {
         let modified = known.modified.expect("a time");
         assert_eq!(modified.precision, Precision::Minute);
         assert_eq!(Some(modified.seconds), unix_seconds(2024, 1, 29, 3, 26, 0));
+    }
+
+    #[test]
+    fn line_without_permissions_is_read() {
+        let found = read("d       4096 Jan 29 03:26 a dir");
+        assert_eq!(
+            (found.name, found.attributes.kind),
+            (&b"a dir"[..], Kind::Directory)
+        );
+        let found = read("-        531 Jan 29  2020 f");
+        let known = found.attributes;
+        assert_eq!(
+            (found.name, known.size, known.mode),
+            (&b"f"[..], Some(531), None)
+        );
     }
 
     #[test]

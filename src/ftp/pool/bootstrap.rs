@@ -185,16 +185,20 @@ fn locate(
     let outcome = control.take_pipeline_outcome();
     let is_lost =
         outcome.is_some_and(|outcome| learn_pipelining(profile, outcome) || outcome.is_misfit());
+    // The command before it may have ended the session.
+    let is_ended = is_lost_to_end(&located, &control);
+    note_ended_login(profile, &control, &located);
     let is_surplus =
         doubts_refusal && located.as_ref().err().and_then(Error::why) == Some(Why::Unsaid);
     if is_surplus {
-        profile.learn(|learned| learned.this_mount.skips_opts = true);
+        profile.learn(|learned| learned.this_mount.skips.opts = true);
     }
     match located {
         // Without what was only asked for later use.
         Err(error)
             if is_lost
                 || is_surplus
+                || is_ended
                 || asks.is_some() && !matches!(error, Error::Refused { .. }) =>
         {
             log::info!("pool: {error}; trying again on another connection");
@@ -205,6 +209,7 @@ fn locate(
                 let before = profile.ask(workarounds);
                 let mut control = login_again(endpoint, profile, is_known, longer)?;
                 let located = login::locate(&mut control, directory, None, false, longer);
+                note_ended_login(profile, &control, &located);
                 if let Some(outcome) = control.take_pipeline_outcome() {
                     learn_pipelining(profile, outcome);
                 }
@@ -227,6 +232,9 @@ fn first_state(endpoint: &Endpoint, kept: &ProfileStore) -> PoolState {
     }
     state
 }
+
+/// Logins whose session has ended, until nothing more can be left out.
+const ENDED_LOGINS_LIMIT: u32 = 5;
 
 /// Another first login, after a connection that was given up.
 fn login_again(
@@ -378,9 +386,50 @@ fn try_first_login(
     if expected.is_some() && (is_lost || is_unfit) && control.is_logged_in() {
         profile.learn(|learned| learned.this_mount.pipelining_faults.early_login = true);
     } else if is_lost && has_surplus_replies(&control) {
-        profile.learn(|learned| learned.this_mount.skips_opts = true);
+        profile.learn(|learned| learned.this_mount.skips.opts = true);
+    } else if kept.is_none() || !is_known {
+        // No second connection of ours can have ended this one.
+        note_ended_login(profile, &control, &result);
     }
     result.map(|located| (control, located))
+}
+
+/// Whether a session has ended by the server's doing.
+fn is_lost_to_end<T>(result: &Result<T>, control: &Control) -> bool {
+    matches!(result, Err(Error::Lost { .. })) && control.is_ended_by_server()
+}
+
+/// Learns from a session that has ended after the password was accepted, or at a command without which a login works, too,
+/// what the next login does without. The first end may be an accident; then pipelining is left out, so that the next end shows
+/// whether that was the reason, and then the commands.
+fn note_ended_login<T>(profile: &Profile, control: &Control, result: &Result<T>) {
+    let feat = Command::Feat.to_string();
+    if matches!(result, Err(Error::TimedOut { tried }) if *tried == feat) {
+        return profile.learn(|learned| learned.this_mount.skips.feat = true);
+    }
+    if !control.is_logged_in() || !is_lost_to_end(result, control) {
+        return;
+    }
+    profile.learn(|learned| {
+        let this_mount = &mut learned.this_mount;
+        let (faults, skips) = (&mut this_mount.pipelining_faults, &mut this_mount.skips);
+        let is_first = faults.ended_logins == 0;
+        faults.ended_logins = (faults.ended_logins + 1).min(ENDED_LOGINS_LIMIT);
+        if is_first {
+            return;
+        }
+        if control.is_pipelining() && !skips.opts {
+            faults.suspended = true;
+            learned.pipelining.commands = Support::No;
+            return;
+        }
+        if std::mem::take(&mut faults.suspended) {
+            // It was not the reason.
+            learned.pipelining.commands = Support::Unknown;
+        }
+        skips.feat |= skips.opts;
+        skips.opts = true;
+    });
 }
 
 /// Where we are, as far as it matters to data connections.

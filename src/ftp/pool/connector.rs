@@ -242,7 +242,7 @@ pub(crate) fn further_login(
     }
     match result {
         Err(error @ Error::Lost { .. }) if has_surplus_replies(&control) => {
-            profile.learn(|learned| learned.this_mount.skips_opts = true);
+            profile.learn(|learned| learned.this_mount.skips.opts = true);
             // The server has ended nothing.
             Err(Error::misbehaved("logging in", error.to_string()))
         }
@@ -267,15 +267,17 @@ pub(crate) fn has_surplus_replies(control: &Control) -> bool {
 }
 
 /// What is left out at a login since the server did not take it; it only grows.
-pub(crate) fn workarounds(learned: &Learned) -> [bool; 5] {
+pub(crate) fn workarounds(learned: &Learned) -> ([bool; 6], u32) {
     let this_mount = &learned.this_mount;
-    [
+    let skipped = [
         this_mount.refuses_auth_tls,
-        this_mount.skips_opts,
+        this_mount.skips.opts,
+        this_mount.skips.feat,
         this_mount.pipelining_faults.misfits[Order::Commands as usize],
         learned.pipelining.commands == Support::No,
         learned.pipelining.doubles,
-    ]
+    ];
+    (skipped, this_mount.pipelining_faults.ended_logins)
 }
 
 /// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,

@@ -374,10 +374,11 @@ impl WriteTest<'_> {
 
     /// By its path, or by its name where the server takes no paths.
     fn send(&self, command: Command<'_>, bytes: &[u8]) -> Result<()> {
-        self.inspection.client.by_path_or_name(|| {
+        let store = || {
             let lease = self.inspection.lease(self.deadline)?;
             store(lease, command, 0, bytes, self.deadline)
-        })
+        };
+        self.inspection.client.by_path_or_name(|()| true, store)
     }
 
     /// All bytes of a small file.

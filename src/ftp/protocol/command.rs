@@ -190,6 +190,8 @@ impl Command<'_> {
             200..=226 | 228 | 230..=299 if matches!(self, Self::Epsv | Self::Pasv) => true,
             227 => !matches!(self, Self::Pasv),
             229 => !matches!(self, Self::Epsv),
+            230 => !matches!(self, Self::User(_) | Self::Pass(_)),
+            331 => !matches!(self, Self::User(_)),
             257 => !matches!(self, Self::Mkd(_) | Self::Pwd),
             350 => !matches!(self, Self::Rnfr(_) | Self::Rest(_)),
             213 if matches!(self, Self::Mdtm(_)) => {

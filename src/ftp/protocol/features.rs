@@ -82,6 +82,12 @@ impl Features {
                 _ => {}
             }
         }
+        let needed = |facts: &Vec<String>| {
+            let has = |fact: &str| facts.iter().any(|name| name == fact);
+            facts.is_empty() || has("type") && has("size")
+        };
+        // Without these facts LIST says more.
+        features.facts = features.facts.filter(needed);
         features.hash = HASHES.into_iter().find(|verb| {
             let offers = |line: &Vec<u8>| {
                 let line = String::from_utf8_lossy(line);
@@ -142,6 +148,13 @@ mod tests {
             features.wanted_facts().as_deref(),
             Some("MLST type;size;modify;perm;unix.mode;unix.owner;")
         );
+    }
+
+    #[test]
+    fn facts_without_type_or_size_are_none() {
+        assert!(!parse(&[" MLST size*;modify*;"]).mlst());
+        assert!(!parse(&[" MLST type*;modify*;"]).mlst());
+        assert!(parse(&[" MLST type*;size*;"]).mlst());
     }
 
     #[test]

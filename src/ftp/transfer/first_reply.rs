@@ -101,6 +101,9 @@ pub fn await_start(
     if late > 0 && reply.is_preliminary() && since.elapsed() < grace {
         profile.learn(|learned| learned.this_mount.starts.late = 0);
     }
+    if reply.is_completion() {
+        control.expect_preliminary();
+    }
     Ok(Start::Reply(reply))
 }
 

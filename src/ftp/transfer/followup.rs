@@ -233,9 +233,15 @@ impl DownloadFollowup {
                 early
             }
         };
-        let mut last = control.reply(tried, deadline)?;
+        let mut last = control.final_reply(tried, deadline)?;
         if let Self::Trial(command) = self {
-            let other = control.reply(command, deadline)?;
+            let other = match control.reply(command, deadline) {
+                // The transfer's own reply has come, and with it the end of the session.
+                Err(_) if is_end(&last) && control.is_ended_by_server() => {
+                    return read_final_reply(lease, &last, tried).map(|()| last);
+                }
+                other => other?,
+            };
             let outcome = judge(Pipelined::Noop, &last, slice::from_ref(&other));
             profile.note_trial(Order::AfterDownload, outcome.in_order);
             if !outcome.is_in_step {
@@ -393,7 +399,7 @@ impl UploadFollowup {
         tried: &dyn fmt::Display,
         deadline: &Deadline,
     ) -> Result<UploadEnd> {
-        let first = control.reply(tried, deadline)?;
+        let first = control.final_reply(tried, deadline)?;
         let mut others = Vec::new();
         for command in self.commands() {
             match control.reply(&command, deadline) {

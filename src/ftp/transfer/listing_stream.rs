@@ -24,6 +24,14 @@ pub const LINE_LIMIT: usize = 64 * 1024;
 /// Bytes of a listing: some five million entries.
 const LISTING_LIMIT: u64 = 512 << 20;
 
+/// What a refusal to list says of a directory without entries. "File not found" may be said of the directory.
+const EMPTY_WORDS: [&str; 4] = [
+    "no files",
+    "directory is empty",
+    "empty directory",
+    "no entries",
+];
+
 /// The reply to `MDTM` (RFC 3659 section 3): it ends no transfer.
 const FILE_STATUS: u16 = 213;
 
@@ -183,8 +191,13 @@ pub fn says_cut_off(line: &[u8]) -> bool {
 /// Some servers refuse to list a directory that holds nothing: "550 No files found".
 /// Of the refusal to enter a directory that says nothing: its path may hold the words.
 pub fn is_empty_directory(error: &Error, command: Command<'_>) -> bool {
-    matches!(error, Error::Refused { tried, said, .. }
-        if *tried == command.to_string() && without_names(said, tried).contains("no files"))
+    match error {
+        Error::Refused { tried, said, .. } if *tried == command.to_string() => {
+            let words = without_names(said, tried);
+            EMPTY_WORDS.iter().any(|sign| words.contains(sign))
+        }
+        _ => false,
+    }
 }
 
 /// Cuts a data connection into lines; false when there were too many, or `each` has returned false. Of a line of more than [`LINE_LIMIT`] bytes only

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::ftp::control::Control;
 use crate::ftp::data;
-use crate::ftp::data::{LeadingCommands, Preconnected};
+use crate::ftp::data::{Attempt, LeadingCommands, Preconnected};
 use crate::ftp::net::stream::{Stream, blame};
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::profile::evidence::Capability;
@@ -61,6 +61,25 @@ pub struct StartedTransfer {
     pub leading: Vec<Reply>,
     /// [`TransferRequest::early`] was sent.
     pub early: bool,
+    /// How its data connection was made, where nothing shows yet that it works: our side of an upload began before the 150.
+    pub unproven: Option<Beginning>,
+}
+
+/// How the data connection of a transfer was made.
+#[derive(Clone, Copy, Debug)]
+pub struct Beginning {
+    attempt: Attempt,
+    is_preconnected: bool,
+}
+
+impl Beginning {
+    /// The transfer over it has begun, or moved its data.
+    pub fn worked(self, profile: &Profile) {
+        self.attempt.worked(profile);
+        if self.is_preconnected {
+            Preconnected::note_success(profile);
+        }
+    }
 }
 
 /// The share of an operation's patience that the handshake of a preconnected data connection gets: a firewall may drop it,
@@ -345,8 +364,7 @@ impl Starter<'_> {
         {
             return self.refused_preconnected(control, reply, &patience);
         }
-        attempt.worked(profile);
-        Preconnected::note_success(profile);
+        let unproven = self.note_begun(control, attempt, true);
         if let Err(error) = written {
             let error = blame(request.command.to_string(), &error);
             early_data::failed(profile, &error);
@@ -358,7 +376,28 @@ impl Starter<'_> {
             confirmed: reply.is_some_and(|reply| reply.is_completion()),
             leading: Vec::new(),
             early: early.is_some(),
+            unproven,
         }))
+    }
+
+    /// A transfer has begun over a data connection. Where our side of an upload begins before the 150, the server may still
+    /// refuse it: that is learned at its end.
+    fn note_begun(
+        &self,
+        control: &Control,
+        attempt: Attempt,
+        is_preconnected: bool,
+    ) -> Option<Beginning> {
+        let beginning = Beginning {
+            attempt,
+            is_preconnected,
+        };
+        let sends = matches!(self.request.command, Command::Stor(_) | Command::Appe(_));
+        if control.starts_late() && (sends || control.protects_data()) {
+            return Some(beginning);
+        }
+        beginning.worked(self.pool.profile());
+        None
     }
 
     /// A command before the transfer was refused, which runs all the same, from the directory where we are: ends it.
@@ -422,8 +461,8 @@ impl Starter<'_> {
         let (profile, policy) = (self.pool.profile(), self.pool.data());
         match begun {
             Ok(begun) => {
-                attempt.worked(profile);
-                Ok(TransferStart::Begun(begun))
+                let unproven = self.note_begun(control, attempt, false);
+                Ok(TransferStart::Begun(StartedTransfer { unproven, ..begun }))
             }
             Err(error) => {
                 attempt.failed(control, profile, policy, error)?;
@@ -450,6 +489,7 @@ impl Starter<'_> {
             confirmed,
             leading: Vec::new(),
             early: false,
+            unproven: None,
         };
         let reply = match self.await_start(control, &mut opening, false, deadline)? {
             Start::Reply(reply) if !reply.is_preliminary() => reply,
@@ -463,7 +503,7 @@ impl Starter<'_> {
             return Ok(begun(opening.at_once()?, true));
         }
         self.drain(control, deadline)?;
-        if reply.code == 425 && self.pool.profile().ask(|learned| learned.one_session) {
+        if reply.code == 425 && self.pool.is_single() {
             // It has tried a data connection of a session that has ended; this one is still in its queue.
             let unused = opening.into_open();
             self.unused = unused.map(|(way, stream)| Preconnected::unused(way, stream, control));
@@ -620,6 +660,12 @@ impl Starter<'_> {
         {
             drop(begun);
             return Err(unprotected(lease, self.request.command, error));
+        }
+        if lease.control()?.protects_data()
+            && let Some(beginning) = begun.unproven.take()
+        {
+            // The server has answered over it.
+            beginning.worked(self.pool.profile());
         }
         Ok(begun)
     }

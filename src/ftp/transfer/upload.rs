@@ -15,7 +15,7 @@ use crate::ftp::control::{Control, blame};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::partial_store as parts;
-use crate::ftp::profile::{Part, Support};
+use crate::ftp::profile::{Part, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data as early;
@@ -23,7 +23,7 @@ use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::finish::{last_words, read_final_reply};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::start::{
-    StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
+    Beginning, StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
 };
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
@@ -48,6 +48,36 @@ pub struct Upload {
     early: u64,
     /// The end was sent, too.
     ended: bool,
+    /// What its success shows, where the server has not agreed to it yet.
+    lessons: Vec<Lesson>,
+}
+
+/// What the server's consent to an upload shows.
+#[derive(Clone, Debug)]
+pub enum Lesson {
+    /// Its data connection works.
+    Mode(Beginning),
+    /// Its path is taken as it is.
+    Path,
+    /// Such parts of files are stored.
+    Part(Part),
+    /// The file at this absolute path is stored as a whole, of which a part may have been refused.
+    Whole(Vec<u8>),
+}
+
+impl Lesson {
+    fn learn(self, profile: &Profile) {
+        match self {
+            Self::Mode(beginning) => beginning.worked(profile),
+            Self::Path => {
+                if profile.ask(|learned| learned.paths.is_unknown()) {
+                    profile.learn(|learned| learned.paths = Support::Yes);
+                }
+            }
+            Self::Part(part) => parts::took(profile, part),
+            Self::Whole(path) => parts::took_all(profile, &path),
+        }
+    }
 }
 
 /// An upload that is to be started.
@@ -125,6 +155,24 @@ impl Upload {
         Ok(upload)
     }
 
+    /// Whether the server has agreed to it: its preliminary reply has come.
+    pub fn is_agreed(&mut self) -> bool {
+        self.lease
+            .control()
+            .is_ok_and(|control| control.is_agreed())
+    }
+
+    /// Learns what the server's consent shows: now, or at the end where that is still to come.
+    pub fn learn(&mut self, lesson: Lesson) {
+        let by_name = self.lease.control().is_ok_and(|it| it.sends_names());
+        match self.is_agreed() {
+            // The path was no part of it.
+            _ if by_name && matches!(lesson, Lesson::Path) => {}
+            true => lesson.learn(self.lease.pool().profile()),
+            false => self.lessons.push(lesson),
+        }
+    }
+
     /// Bytes that were sent before the 150.
     pub fn early(&self) -> u64 {
         self.early
@@ -169,7 +217,8 @@ impl Upload {
             Err(error) => {
                 let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
-                    Some(Why::Unsupported) => {
+                    // Some servers append to files that are there only.
+                    Some(Why::Unsupported | Why::NotFound) => {
                         Self::create_by_stor(lease, &name, followup, deadline)
                     }
                     _ => Err(error),
@@ -200,10 +249,9 @@ impl Upload {
             early: None,
             taken: None,
         };
-        let pool = Arc::clone(lease.pool());
-        let upload = Self::open(lease, store, followup, deadline)
+        let mut upload = Self::open(lease, store, followup, deadline)
             .inspect_err(|error| note_leftover(error, name.path, name.made))?;
-        parts::took_all(pool.profile(), name.path);
+        upload.learn(Lesson::Whole(name.path.to_vec()));
         Ok(upload)
     }
 
@@ -232,6 +280,7 @@ impl Upload {
             sent: 0,
             early: 0,
             ended: false,
+            lessons: opened.unproven.map(Lesson::Mode).into_iter().collect(),
         })
     }
 
@@ -268,6 +317,7 @@ impl Upload {
                 Ok(_) => early::worked(profile),
                 Err(error) => early::failed(profile, error),
             }
+            self.learn_lessons(closed.is_ok());
             return closed;
         }
         let updated = self.conclude(deadline);
@@ -275,6 +325,7 @@ impl Upload {
             pool.note_failure(error, deadline);
             self.doubt_early(error);
         })?;
+        self.learn_lessons(true);
         if self.early > 0 {
             let size = updated.as_ref().and_then(|updated| updated.version.size);
             if let Some(size) = size.filter(|&size| size < self.sent) {
@@ -285,6 +336,13 @@ impl Upload {
             }
         }
         Ok(updated)
+    }
+
+    fn learn_lessons(&mut self, stored: bool) {
+        let profile = self.lease.pool().profile();
+        for lesson in self.lessons.drain(..).filter(|_| stored) {
+            lesson.learn(profile);
+        }
     }
 
     fn conclude(&mut self, deadline: &Deadline) -> Result<Option<Updated>> {
@@ -310,7 +368,7 @@ impl Upload {
         // The data connection stays open until the server has answered: where no answer comes, it is reset
         // (`Drop`), and bytes that have not arrived by then never do.
         let Some(followup) = &self.followup else {
-            let last = control.reply(&self.tried, deadline)?;
+            let last = control.final_reply(&self.tried, deadline)?;
             self.data = None;
             self.lease.want_preconnected();
             return read_final_reply(&mut self.lease, &last, &self.tried)

@@ -3,11 +3,20 @@
 //! A directory is listed by one caller at a time; callers that come meanwhile share that listing (single-flight). A
 //! listing that was asked for before a local change does not undo it (`inode.rs`).
 
-use crate::remote::{Ask, Completeness, Deadline, Entry, Why, is_own_temp_name};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::remote::{
+    Ask, Completeness, Deadline, Entry, RemotePath, Why, is_own_temp_name, is_temp_name,
+};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::NAME_LENGTH;
 use crate::vfs::inode::ROOT;
 use crate::vfs::metadata::Metadata;
+
+/// Temporary files that are named at most.
+const NAMED_LEFTOVERS_LIMIT: usize = 100;
+/// Age in seconds from which on a temporary file is named.
+const LEFTOVER_AGE: i64 = 3600;
 
 /// Whether an entry is shown: a program can name it, and it is no temporary file of this program.
 pub(crate) fn is_nameable(entry: &Entry) -> bool {
@@ -77,10 +86,36 @@ impl Metadata {
             }
             result => result?,
         };
+        self.name_leftovers(&path, &entries);
         self.show_links(directory, &path, &mut entries, &ask);
         self.table
             .lock()
             .merge_listing(directory, entries, completeness, asked);
         Ok(completeness)
     }
+
+    /// Names temporary files of other mounts, once each: one that ended in the middle of a rename or an upload has left them,
+    /// perhaps as the only copy of a file. A young one may be in use.
+    fn name_leftovers(&self, directory: &RemotePath, entries: &[Entry]) {
+        let temporary = entries.iter().filter(|entry| is_temp_name(&entry.name));
+        for entry in temporary.filter(|entry| is_old(entry)) {
+            let Some(path) = directory.join(&entry.name) else {
+                continue;
+            };
+            let mut named = self.leftovers.lock();
+            if named.len() < NAMED_LEFTOVERS_LIMIT && named.insert(path.clone()) {
+                log::warn!(
+                    "list: {path}: left by a mount that ended in the middle of a change; it may be the only copy of a file"
+                );
+            }
+        }
+    }
+}
+
+/// Whether an entry was last changed longer ago than an upload may take.
+fn is_old(entry: &Entry) -> bool {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs().cast_signed());
+    let modified = entry.attributes.modified;
+    modified.is_some_and(|modified| now - modified.seconds > LEFTOVER_AGE)
 }

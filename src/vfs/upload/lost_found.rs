@@ -49,7 +49,7 @@ pub(crate) enum Taken {
 }
 
 /// How a file was given up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
     /// There was nothing to store.
     Nothing,
@@ -59,16 +59,16 @@ pub(crate) enum GivenUp {
     Done {
         /// A close of what is given up had succeeded.
         was_closed: bool,
-        /// lost+found has it.
-        is_kept: bool,
+        /// The file in lost+found that has it.
+        kept_as: Option<PathBuf>,
     },
 }
 
 /// What became of what could not be stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Saved {
-    /// lost+found has it.
-    InLostAndFound,
+    /// lost+found has it, as this file.
+    InLostAndFound(PathBuf),
     /// There was no content.
     WithoutContent,
     /// lost+found could not take it.
@@ -104,7 +104,10 @@ impl Uploader {
         }
         GivenUp::Done {
             was_closed: lost.was_closed,
-            is_kept: saved == Saved::InLostAndFound,
+            kept_as: match saved {
+                Saved::InLostAndFound(kept_as) => Some(kept_as),
+                Saved::WithoutContent | Saved::Nowhere => None,
+            },
         }
     }
 
@@ -239,7 +242,7 @@ impl Uploader {
                     "upload: {path}: not stored: {reason}; {what} is kept as {}",
                     kept.display()
                 );
-                return Saved::InLostAndFound;
+                return Saved::InLostAndFound(kept);
             }
             Ok(None) if size == 0 => {
                 log::error!("upload: {path}: an empty file was not stored: {reason}");

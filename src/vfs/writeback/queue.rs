@@ -1,9 +1,9 @@
 //! The queue of files that wait to be uploaded: plain data, which `worker` works on.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedMutex};
@@ -18,10 +18,8 @@ pub struct Queue {
     pub state: OrderedMutex<State, ALONE>,
     /// Something of that has changed.
     pub changed: OrderedCondvar,
-    /// Number of closed files that are not on the server for good.
-    pub refusals: AtomicU64,
-    /// Of these, those whose content is in lost+found.
-    pub kept: AtomicU64,
+    /// The closed files that are not on the server for good, without those that are still open.
+    pub refusals: OrderedMutex<Refusals, ALONE>,
     /// Paths that the server refused for good, until a caller that uses them got the error.
     pub refused: OrderedMutex<HashMap<RemotePath, Error>, ALONE>,
 }
@@ -55,15 +53,50 @@ pub struct Job {
     pub again: bool,
 }
 
+/// Files that are named; the log names all.
+const NAMED_LIMIT: usize = 8;
+
 /// Closed files that are not on the server for good.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Refusals {
     /// Their number.
     pub files: u64,
     /// Of these, those whose content is in lost+found.
     pub kept: u64,
+    /// The first of them.
+    pub named: Vec<RefusedFile>,
     /// lost+found.
     pub directory: PathBuf,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct RefusedFile {
+    /// Its path.
+    pub path: RemotePath,
+    /// The file in lost+found that has its content.
+    pub kept_as: Option<PathBuf>,
+}
+
+impl Refusals {
+    /// Adds a file; `is_kept` is whether lost+found has its content, or will have it at its last close.
+    pub fn add(&mut self, file: RefusedFile, is_kept: bool) {
+        self.files += 1;
+        self.kept += u64::from(is_kept);
+        if self.named.len() < NAMED_LIMIT {
+            self.named.push(file);
+        }
+    }
+}
+
+impl fmt::Display for RefusedFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept_as = self.kept_as.as_ref().and_then(|path| path.file_name());
+        match kept_as {
+            Some(name) => write!(f, "{} (kept as {})", self.path, name.display()),
+            None => write!(f, "{}", self.path),
+        }
+    }
 }
 
 /// How much waits.

@@ -21,7 +21,7 @@ use crate::vfs::journal::Journal;
 use crate::vfs::journal::takeover::Outside;
 use crate::vfs::upload::lost_found::{GivenUp, Taken};
 use crate::vfs::writeback::WriteBack;
-use crate::vfs::writeback::queue::{Job, Pending, Refusals};
+use crate::vfs::writeback::queue::{Job, Pending, Refusals, RefusedFile};
 
 /// Uploads at once. The pool has its own limit; one that waits for a connection costs a thread.
 const MAX_THREADS: usize = 8;
@@ -97,17 +97,15 @@ impl WriteBack {
             };
             is_failed && !self.is_queued(file.ino)
         };
-        let held = self
-            .files
-            .opened_files()
-            .iter()
-            .filter(|file| is_refused(file))
-            .count();
-        Refusals {
-            files: self.queue.refusals.load(Ordering::Relaxed) + held as u64,
-            kept: self.queue.kept.load(Ordering::Relaxed) + held as u64,
-            directory: self.files.spool.lost_and_found(),
+        let mut refusals = self.queue.refusals.lock().clone();
+        let opened = self.files.opened_files();
+        for file in opened.iter().filter(|file| is_refused(file)) {
+            let path = self.table.path(file.ino).unwrap_or_default();
+            let kept_as = None;
+            refusals.add(RefusedFile { path, kept_as }, true);
         }
+        refusals.directory = self.files.spool.lost_and_found();
+        refusals
     }
 
     /// Writes a file down in the journal and has it uploaded soon. False where it can't wait: then its
@@ -295,11 +293,15 @@ impl WriteBack {
         let outcome = self.uploader.give_up(file, why, from);
         if let GivenUp::Done {
             was_closed: true,
-            is_kept,
-        } = outcome
+            kept_as,
+        } = &outcome
         {
-            self.queue.refusals.fetch_add(1, Ordering::Relaxed);
-            self.queue.kept.fetch_add(is_kept.into(), Ordering::Relaxed);
+            let refused = RefusedFile {
+                path,
+                kept_as: kept_as.clone(),
+            };
+            let mut refusals = self.queue.refusals.lock();
+            refusals.add(refused, kept_as.is_some());
         } else if unheard.is_some() {
             self.forget_refusal(&path);
         }

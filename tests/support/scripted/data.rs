@@ -283,10 +283,23 @@ impl Session {
             }
             _ => drop(data),
         }
-        if self.is_late {
+        if self.is_late && !matches!(act, Act::FinalFirst) {
             self.say("150 Here it came")?;
         }
         match act {
+            Act::TwoStarts => {
+                self.say("110 MARK 1 = 1")?;
+                self.say("150 On it goes")?;
+                self.say("226 All of it")
+            }
+            Act::FinalFirst => {
+                self.say("226 All of it")?;
+                self.say("150 Here it came")
+            }
+            Act::EndSession => {
+                self.say("226 All of it")?;
+                Err(Ended)
+            }
             Act::NoFinal => self.silence(),
             Act::Drip if well => {
                 self.say("226-All of it, and:")?;

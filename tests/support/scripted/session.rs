@@ -143,6 +143,10 @@ impl Session {
                 self.say(words)?;
                 Err(Ended)
             }
+            Act::LastWord(words) => {
+                self.say(words)?;
+                self.silence()
+            }
             act => {
                 match &act {
                     Act::Hold(gate) => self.held = Some(gate.clone()),
@@ -150,7 +154,7 @@ impl Session {
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
                     Act::Twice => self.doubles = true,
-                    Act::Late => self.is_late = true,
+                    Act::Late | Act::FinalFirst => self.is_late = true,
                     Act::Swap => self.swaps = !self.came.is_empty(),
                     Act::Noise(noise) => self.noise = noise,
                     _ => {}
@@ -185,6 +189,9 @@ impl Session {
                 let line = self.read_line()?;
                 self.came.push_back((line, is_first));
                 is_first = false;
+            }
+            if self.shared.script.ends_flights && self.came.len() > 1 {
+                return self.say("421 One by one").and(Err(Ended));
             }
             if self.shared.script.forgets || self.shared.forgets.load(Ordering::Relaxed) {
                 let lost = self.came.drain(1..).count();
@@ -299,6 +306,9 @@ impl Session {
             "OPTS" | "TYPE" | "NOOP" => self.say("200 Fine"),
             "PWD" => {
                 let quoted = String::from_utf8_lossy(&self.directory).replace('"', "\"\"");
+                if let Some(words) = self.shared.script.says_here {
+                    return self.say(&words(&quoted));
+                }
                 self.say(&format!("257 \"{quoted}\" is where you are"))
             }
             "CWD" => {
@@ -525,7 +535,7 @@ impl Session {
             true => self.shared.passive_port.load(Ordering::Relaxed),
             false => 0,
         };
-        let Ok(listener) = TcpListener::bind(("127.0.0.1", wanted)) else {
+        let Ok(listener) = TcpListener::bind((self.shared.script.host(), wanted)) else {
             self.say("500 OOPS: vsf_sysutil_bind")?;
             return Err(Ended);
         };
@@ -541,6 +551,11 @@ impl Session {
             [127, 0, 0, 1]
         };
         self.say(&match verb {
+            _ if self.shared.script.says_port.is_some() => self
+                .shared
+                .script
+                .says_port
+                .map_or(String::new(), |words| words(port)),
             "EPSV" => format!("229 Entering Extended Passive Mode (|||{port}|)"),
             _ => format!(
                 "227 Entering Passive Mode ({a},{b},{c},{d},{},{})",
