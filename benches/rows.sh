@@ -565,7 +565,7 @@ table() {
         printf '%-18s' "$name"
         ours=""
         for tool in "${installed[@]}"; do
-            mapfile -t cell < <(printf '%s' "${cells[$tool]}")
+            mapfile -t cell < <(printf '%s' "${cells[$tool]:-}")
             cell=$(median "${cell[@]:-kept}")
             if [ "$cell" = kept ]; then
                 [ "$tool" = ftpfs ] && printf '%10s %34s' kept "" || printf '%20s' kept
