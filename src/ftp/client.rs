@@ -456,11 +456,9 @@ impl Remote for Client {
         if self.pool.profile().ask(stat_list::is_possible) {
             match self.list_by_stat(directories, ask, each) {
                 Ok(by_stat) => listed = by_stat,
-                Err(error @ (Error::Refused { .. } | Error::Misbehaved { .. })) => {
-                    log::info!("list: {error}; listing directories one by one");
-                }
-                // One by one they would fare no better.
-                Err(error) => return vec![Err(error); directories.len()],
+                // No connection was free, or the server is slow: one by one they would fare no better.
+                Err(error @ Error::TimedOut { .. }) => return vec![Err(error); directories.len()],
+                Err(error) => log::info!("list: {error}; listing directories one by one"),
             }
         }
         let one_by_one = |(number, listed): (usize, Option<Completeness>)| match listed {

@@ -268,8 +268,10 @@ impl Pool {
     pub fn close(&self) {
         self.cut();
         self.keep();
-        if let Some(requests) = &self.requests {
+        if let Some(requests) = self.requests.clone() {
             requests.end();
+            // On a thread: the home directory may hang, and the mount ends all the same.
+            let _ = spawn_thread("session request", move || requests.remove());
         }
     }
 
@@ -383,11 +385,12 @@ impl Pool {
         // The port of a data connection that may not wait is free when its session has ended.
         let keeps_port = preconnected.is_some() && !Preconnected::is_possible(&self.profile);
         let mut state = self.state.lock();
-        if state.is_over_limit() {
-            // Another mount has asked for it.
+        if state.is_asked_for() {
             state.give_up(id, &control);
             drop((control, preconnected));
-            self.tell_others(SessionRequests::give);
+            if let Some(requests) = &self.requests {
+                requests.tell(SessionRequests::give);
+            }
         } else if control.in_step() && !state.closed && !keeps_port {
             let idle = Idle {
                 id,
@@ -422,21 +425,9 @@ impl Pool {
 
     /// Asks the other mounts of the server for room, after a refusal for lack of it with so many sessions.
     fn ask_for_room(&self, sessions: usize) {
-        self.tell_others(move |requests| requests.ask(sessions));
-    }
-
-    /// Writes to the other mounts of the server, if there are any; on a thread, since the home directory may hang.
-    fn tell_others(&self, tell: impl FnOnce(&SessionRequests) + Send + 'static) {
-        let Some(requests) = self.requests.clone() else {
-            return;
-        };
-        let told = move || {
-            if requests.has_others() {
-                tell(&requests);
-            }
-        };
-        // Without a thread the next refusal asks again.
-        let _ = spawn_thread("session request", told);
+        if let Some(requests) = &self.requests {
+            requests.tell(move |requests| requests.ask(sessions));
+        }
     }
 
     /// Gives way to other mounts of the server, and takes what they give, until the pool is closed.

@@ -127,3 +127,29 @@ fn two_mounts_share_the_sessions_of_a_server() {
         );
     }
 }
+
+/// The only session is another mount's, which uses it: callers that wait for it try once or twice a second together.
+#[test]
+fn callers_without_a_session_do_not_flood_a_full_server() {
+    run(
+        120,
+        &format!(
+            r#"
+            {FILE}
+            vsftpd max_per_ip=1 local_max_rate=500000; file 3; mkdir $D/a $D/b $S/second; chown -R $account: $D
+            mounts ''
+            ls $M >/dev/null
+            "$FTPFS" "$URL" $S/second -f -d -o tls=off >$S/log-second 2>&1 & second=$!
+            soon mountpoint -q $S/second
+            cmp $S/second/f $D/f & reader=$!
+            sleep 1
+            ls $M/a >/dev/null & one=$!
+            ls $M/b >/dev/null & other=$!
+            wait $reader; wait $one; wait $other
+            # The server answers 421 to each attempt.
+            [ $(grep -c '< 421' $S/log) -le 30 ] || fail "$(grep -c '< 421' $S/log) attempts"
+            umount $S/second; wait $second
+            unmounts"#
+        ),
+    );
+}

@@ -20,6 +20,9 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -27,6 +30,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor};
 
 use crate::process::private_dir::PrivateDir;
+use crate::process::thread::spawn_thread;
 
 /// The file of one server and user.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub struct SessionRequests {
     watch: WatchDescriptor,
     /// Tells our own requests from those of others.
     own: u64,
+    /// A thread writes.
+    is_telling: AtomicBool,
 }
 
 /// What another mount has done.
@@ -49,6 +55,8 @@ pub enum Event {
     Given,
 }
 
+/// How long a server needs to count a session no more whose connection has ended.
+const NOTICE_TIME: Duration = Duration::from_millis(200);
 /// Bytes of a request, padded with blanks: the whole of one replaces the whole of another.
 const LENGTH: usize = 48;
 
@@ -77,7 +85,26 @@ impl SessionRequests {
             inotify,
             watch,
             own: RandomState::new().hash_one(()),
+            is_telling: AtomicBool::new(false),
         })
+    }
+
+    /// Writes something where there are other mounts; on a thread, since the home directory may hang. One at a time: the
+    /// next refusal asks again.
+    pub fn tell(self: &Arc<Self>, tell: impl FnOnce(&Self) + Send + 'static) {
+        if self.is_telling.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let requests = Arc::clone(self);
+        let told = move || {
+            if requests.has_others() {
+                tell(&requests);
+            }
+            requests.is_telling.store(false, Ordering::Release);
+        };
+        if spawn_thread("session request", told).is_err() {
+            self.is_telling.store(false, Ordering::Release);
+        }
     }
 
     /// Whether there are other mounts of this server and user.
@@ -93,8 +120,9 @@ impl SessionRequests {
         self.write(&format!("asks {sessions}"));
     }
 
-    /// Tells the others that sessions were closed.
+    /// Tells the others that sessions were closed, once the server has noticed.
     pub fn give(&self) {
+        thread::sleep(NOTICE_TIME);
         self.write("gives");
     }
 
@@ -117,7 +145,7 @@ impl SessionRequests {
         }
     }
 
-    /// Waits for this time at most, or until another mount has done something.
+    /// Waits for this time at most, or until another mount has closed sessions.
     pub fn wait_for(&self, time: Duration) {
         let until = Instant::now() + time;
         loop {
@@ -125,8 +153,10 @@ impl SessionRequests {
             let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
             let mut ready = [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)];
             match poll(&mut ready, left) {
-                Ok(1..) if self.take() == Some(None) => {}
-                _ => return,
+                // What others ask for is of no use to a mount that has nothing.
+                Ok(1..) if self.take().is_some_and(|event| event != Some(Event::Given)) => {}
+                Ok(1..) => return,
+                _ => return thread::sleep(until.saturating_duration_since(Instant::now())),
             }
         }
     }
@@ -139,9 +169,9 @@ impl SessionRequests {
         if has(AddWatchFlags::IN_IGNORED) {
             return None;
         }
-        let written = has(AddWatchFlags::IN_MODIFY).then(|| self.read());
         let ended = has(AddWatchFlags::IN_CLOSE_WRITE).then_some(Event::Given);
-        Some(written.flatten().or(ended))
+        // A request in the same moment is repeated.
+        Some(ended.or_else(|| has(AddWatchFlags::IN_MODIFY).then(|| self.read()).flatten()))
     }
 
     /// What stands there, if it is another mount's.
@@ -151,10 +181,15 @@ impl SessionRequests {
         parse(std::str::from_utf8(&text).ok()?, self.own)
     }
 
-    /// Ends [`Self::next`], and removes the file where there is no other mount.
+    /// Ends [`Self::next`].
     pub fn end(&self) {
         let _ = self.inotify.rm_watch(self.watch);
-        if !self.has_others() {
+    }
+
+    /// Removes the file where there is no other mount; one that opens it just then has a file of its own, and asks no other one.
+    pub fn remove(&self) {
+        let is_own = self.directory.is_at(&self.file, &self.name);
+        if is_own.unwrap_or(false) && !self.has_others() {
             let _ = self.directory.remove(&self.name);
         }
     }
@@ -207,6 +242,7 @@ mod tests {
         assert_eq!(first.next(), Some(Event::Given));
         first.end();
         assert_eq!(first.next(), None);
+        first.remove();
         let left = std::fs::read_dir(directory.path()).expect("read").count();
         assert_eq!(left, 0);
     }

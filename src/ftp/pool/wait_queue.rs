@@ -75,6 +75,10 @@ pub struct ConnectionLimit {
     pub paused_until: Option<Instant>,
     /// Refusals in a row that were put down to old sessions.
     refused_for_old: u32,
+    /// No login is tried before this: the server had no room, and there is no connection.
+    full_until: Option<Instant>,
+    /// When another mount of the server, which has none, last asked for the only connection.
+    asked_for_last: Option<Instant>,
 }
 
 /// The callers that wait for a connection.
@@ -126,6 +130,8 @@ const CONNECTING_LIMIT: usize = 4;
 const IDLE_LIMIT: Duration = Duration::from_secs(120);
 /// Refused logins in a row that are put down to sessions that the server may still count.
 const REFUSED_LOGINS_LIMIT: u32 = 3;
+/// How long a request of another mount for the only connection counts: it is repeated each second.
+const REQUEST_LIFE: Duration = Duration::from_secs(2);
 /// Pause after a refusal for sessions that the server may still count; doubled three times at most.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -147,6 +153,8 @@ impl PoolState {
                 lowered_until: None,
                 paused_until: None,
                 refused_for_old: 0,
+                full_until: None,
+                asked_for_last: None,
             },
             old_sessions: OldSessions::default(),
             sessions: Succession::default(),
@@ -197,6 +205,9 @@ impl PoolState {
         }
         if self.limit.refused_for_old > 0 && self.is_barred() {
             // A login before the pause is over is refused as the last one was.
+            return Next::Wait;
+        }
+        if self.live == 0 && (self.limit.full_until).is_some_and(|until| Instant::now() < until) {
             return Next::Wait;
         }
         let soon_idle = self.arming > 0 && purpose == Purpose::Metadata;
@@ -302,6 +313,8 @@ impl PoolState {
             );
         } else if is_full && self.live > 0 {
             self.lower_limit(error);
+        } else if is_full {
+            self.limit.full_until = Some(Instant::now() + FIRST_PAUSE);
         }
         is_full
     }
@@ -344,23 +357,27 @@ impl PoolState {
     /// Another mount of the server was refused for lack of room, and has `theirs` connections: both are to have as many.
     /// Returns what was idle beyond that, to be closed.
     pub fn make_room(&mut self, theirs: usize) -> Vec<Idle> {
-        let half = (self.live + theirs).div_ceil(2);
-        // The only one is theirs for as long as no caller here needs it.
-        let keep = if theirs == 0 && self.live == 1 {
-            0
-        } else {
-            half
-        };
-        if self.live <= keep {
+        let open = self.live - self.connecting;
+        let half = open.saturating_add(theirs).div_ceil(2);
+        if theirs == 0 && open == 1 {
+            // The only one is theirs as soon as no caller here needs it.
+            self.limit.asked_for_last = Some(Instant::now());
+            return self.close_idle(1);
+        }
+        if open <= half {
             return Vec::new();
         }
-        if half < self.limit.now && half > 0 {
+        if half < self.limit.now {
             log::info!("pool: another mount of this server asks for a session; limited to {half}");
             self.limit.now = half;
             self.limit.lowered_until = Some(Instant::now() + LIMIT_MEMORY);
         }
-        let beyond = (self.live - keep).min(self.idle.len());
-        let closed: Vec<Idle> = self.idle.drain(..beyond).collect();
+        self.close_idle(open - half)
+    }
+
+    /// Takes out so many idle connections, if there are as many.
+    fn close_idle(&mut self, count: usize) -> Vec<Idle> {
+        let closed: Vec<Idle> = self.idle.drain(..count.min(self.idle.len())).collect();
         for idle in &closed {
             self.drop_connection(idle.id);
         }
@@ -369,7 +386,8 @@ impl PoolState {
 
     /// Another mount of the server has closed connections, or has ended: there may be room again.
     pub fn lift_limit(&mut self) {
-        if self.limit.lowered_until.take().is_some() {
+        self.limit.full_until = None;
+        if !self.limit.is_single && self.limit.lowered_until.take().is_some() {
             log::info!(
                 "pool: another mount of this server has closed sessions; {} connections again",
                 self.limit.configured
@@ -380,8 +398,16 @@ impl PoolState {
     }
 
     /// Whether there are more connections than another mount of the server has left to this one.
-    pub fn is_over_limit(&self) -> bool {
-        self.live > self.limit.now
+    fn is_over_limit(&self) -> bool {
+        self.live - self.connecting > self.limit.now
+    }
+
+    /// Whether a connection that is given back is another mount's now.
+    pub fn is_asked_for(&self) -> bool {
+        let asked = self.limit.asked_for_last;
+        let is_last_asked_for = asked.is_some_and(|at| at.elapsed() < REQUEST_LIFE);
+        let is_last = self.live - self.connecting == 1 && self.has_no_waiting_caller();
+        self.is_over_limit() || is_last && is_last_asked_for
     }
 
     /// A connection that is out of step is gone.
@@ -485,5 +511,33 @@ mod tests {
         state.arming = 2;
         assert!(state.has_place(Purpose::Listing, Urgency::Ahead));
         assert!(!state.may_grow(Urgency::Caller));
+    }
+
+    #[test]
+    fn another_mount_gets_half_of_what_both_have() {
+        let left_of = |open, connecting, theirs| {
+            let mut state = PoolState::new(8);
+            (state.live, state.connecting) = (open + connecting, connecting);
+            state.make_room(theirs);
+            (state.limit.now, state.is_over_limit())
+        };
+        assert_eq!(left_of(4, 0, 0), (2, true));
+        assert_eq!(left_of(7, 0, 1), (4, true));
+        // Logins that are to be refused do not count.
+        assert_eq!(left_of(2, 2, 0), (1, true));
+        for (open, theirs) in [(1, 0), (1, 1), (3, 2), (2, 7), (0, 0), (1, usize::MAX)] {
+            assert_eq!(left_of(open, 0, theirs), (8, false), "{open} {theirs}");
+        }
+    }
+
+    #[test]
+    fn the_only_connection_is_given_where_no_caller_waits() {
+        let mut state = PoolState::new(8);
+        state.live = 1;
+        assert!(!state.is_asked_for());
+        state.make_room(0);
+        assert!(state.is_asked_for());
+        state.waiting.by_urgency[Urgency::Caller as usize] = 1;
+        assert!(!state.is_asked_for());
     }
 }

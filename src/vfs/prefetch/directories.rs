@@ -99,7 +99,7 @@ impl Prefetcher {
         for (((&ino, path), mut entries), result) in
             known.iter().zip(&paths).zip(entries).zip(results)
         {
-            if matches!(result, Err(Error::TimedOut { .. } | Error::Lost { .. })) {
+            if matches!(result, Err(Error::TimedOut { .. })) {
                 postponed.insert(ino);
             }
             self.metadata.show_links(ino, path, &mut entries, &ask);

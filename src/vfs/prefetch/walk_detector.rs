@@ -18,6 +18,8 @@ pub struct Walks {
     unseen: HashMap<u64, Unseen>,
     /// Being listed ahead.
     pending: HashSet<u64>,
+    /// Put off once.
+    postponed: HashSet<u64>,
     /// Directories that were listed ahead and then looked at.
     pub hits: u64,
     /// Directories that were listed ahead and not looked at.
@@ -60,6 +62,7 @@ impl Walks {
     pub fn visit(&mut self, seen: u64, below: Vec<Directory>, age: Duration) -> Vec<u64> {
         self.forget_old(age);
         let was_listed_ahead = self.unseen.remove(&seen).is_some();
+        self.postponed.remove(&seen);
         let hit = was_listed_ahead || self.pending.contains(&seen);
         self.hits += u64::from(hit);
         let found = self
@@ -98,10 +101,13 @@ impl Walks {
         }
     }
 
-    /// One was not listed, since no connection was free for it or the server did not answer: it may be wanted again at the
-    /// next look at a directory.
+    /// One was not listed, since no connection was free for it or the server did not answer in time: it may be wanted again
+    /// at the next look at a directory, but not a third time.
     pub fn postpone(&mut self, directory: u64) {
-        self.pending.remove(&directory);
+        match self.postponed.insert(directory) {
+            true => drop(self.pending.remove(&directory)),
+            false => self.end(directory, None),
+        }
     }
 
     /// What the walk that was used last is best served by.
@@ -140,6 +146,7 @@ impl Walks {
     /// What was listed ahead is there no more.
     pub fn forget(&mut self) {
         self.unseen.clear();
+        self.postponed.clear();
         self.walks.clear();
     }
 
