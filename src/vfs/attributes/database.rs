@@ -11,7 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use nix::fcntl::OFlag;
 use nix::sys::statfs;
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, ErrorCode, OpenFlags, Row, Transaction, TransactionBehavior, params};
+use rusqlite::{
+    Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior,
+    params,
+};
 
 use crate::process::private_dir::PrivateDir;
 use crate::remote::{Modified, Precision};
@@ -197,6 +200,14 @@ impl Database {
         }
         for (path, kept) in &changes.entries {
             put(&writing, server, path, change, kept.as_ref())?;
+        }
+        for (path, kept) in &changes.seen {
+            let query = "SELECT change FROM entries WHERE server = ?1 AND path = ?2";
+            let row = writing.query_row(query, params![server, path], |row| row.get::<_, i64>(0));
+            // What another mount has written since is newer.
+            if row.optional()?.is_some_and(|last| last <= self.read_until) {
+                put(&writing, server, path, change, Some(kept))?;
+            }
         }
         writing.commit()?;
         // Nothing of others lies between.
@@ -493,7 +504,11 @@ mod tests {
     }
 
     fn written(names: Vec<NameChange>, entries: Vec<Entry>) -> Changes {
-        Changes { names, entries }
+        Changes {
+            names,
+            entries,
+            seen: Vec::new(),
+        }
     }
 
     #[test]

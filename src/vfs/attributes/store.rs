@@ -167,11 +167,11 @@ fn wait(changed: &Receiver<()>, end: &Receiver<()>) -> bool {
 
 impl Changes {
     fn is_empty(&self) -> bool {
-        self.names.is_empty() && self.entries.is_empty()
+        self.len() == 0
     }
 
     fn len(&self) -> usize {
-        self.names.len() + self.entries.len()
+        self.names.len() + self.entries.len() + self.seen.len()
     }
 
     /// The same with absolute paths.
@@ -185,9 +185,11 @@ impl Changes {
             NameChange::Renamed(from, to) => NameChange::Renamed(absolute(from), absolute(to)),
         });
         let entries = self.entries.into_iter();
+        let seen = self.seen.into_iter();
         Self {
             names: names.collect(),
             entries: entries.map(|(path, kept)| (absolute(path), kept)).collect(),
+            seen: seen.map(|(path, kept)| (absolute(path), kept)).collect(),
         }
     }
 }

@@ -44,6 +44,8 @@ pub struct Changes {
     pub names: Vec<NameChange>,
     /// Entries after that; `None` where nothing is kept any more.
     pub entries: Vec<(Vec<u8>, Option<Kept>)>,
+    /// Entries of which the server's answer has told more: written where no other mount has changed them.
+    pub seen: Vec<(Vec<u8>, Kept)>,
 }
 
 /// The overlay.
@@ -62,6 +64,8 @@ pub(crate) struct Overlay {
     names: Vec<NameChange>,
     /// Nodes whose entries have changed.
     changed: HashSet<u64>,
+    /// Nodes with an entry of which the server's first answer after a change was seen.
+    seen: HashSet<u64>,
     /// Paths without a node whose entries are gone.
     gone: Vec<Vec<u8>>,
 }
@@ -227,10 +231,13 @@ impl Tree {
         // Another client's change may be that of a mount whose entry in the database is newer than what is known here.
         // Every mount sees it for itself, so that it need not be written.
         let is_first_look = entry.kept.seen.modified.is_none();
-        let is_news = is_first_look || kept.mode != entry.kept.mode;
-        match is_news && !kept.is_empty() {
-            true => self.put(ino, kept),
-            false => self.replace_kept(ino, kept),
+        if kept.mode != entry.kept.mode && !kept.is_empty() {
+            return self.put(ino, kept);
+        }
+        let is_seen = is_first_look && !kept.is_empty();
+        self.replace_kept(ino, kept);
+        if is_seen && self.overlay.wake() {
+            self.overlay.seen.insert(ino);
         }
     }
 
@@ -317,6 +324,7 @@ impl Tree {
         let bytes = node.entry.as_ref().map_or(0, |entry| entry.kept.bytes());
         self.overlay.bytes -= bytes;
         self.overlay.changed.remove(&node.ino);
+        self.overlay.seen.remove(&node.ino);
     }
 
     /// What was at `from` is at `to`.
@@ -379,7 +387,8 @@ impl Tree {
     /// Whether changes were not taken yet.
     pub(crate) fn has_changes(&self) -> bool {
         let overlay = &self.overlay;
-        !(overlay.names.is_empty() && overlay.changed.is_empty() && overlay.gone.is_empty())
+        let is_changed = !(overlay.changed.is_empty() && overlay.seen.is_empty());
+        is_changed || !(overlay.names.is_empty() && overlay.gone.is_empty())
     }
 
     /// Takes an entry from the database; `None`: nothing is kept there any more.
@@ -422,13 +431,26 @@ impl Tree {
             .into_iter()
             .map(|path| (path, None))
             .collect();
-        for ino in std::mem::take(&mut self.overlay.changed) {
+        let changed = std::mem::take(&mut self.overlay.changed);
+        let mut seen = Vec::new();
+        for ino in std::mem::take(&mut self.overlay.seen) {
+            let entry = self.nodes.get(&ino).and_then(|node| node.entry.as_ref());
+            let entry = entry.filter(|_| !changed.contains(&ino));
+            if let (Some(path), Some(entry)) = (self.path(ino), entry) {
+                seen.push((path.as_bytes().to_vec(), entry.kept.clone()));
+            }
+        }
+        for ino in changed {
             if let (Some(path), Some(node)) = (self.path(ino), self.nodes.get(&ino)) {
                 let kept = node.entry.as_ref().map(|entry| entry.kept.clone());
                 entries.push((path.as_bytes().to_vec(), kept));
             }
         }
-        Changes { names, entries }
+        Changes {
+            names,
+            entries,
+            seen,
+        }
     }
 
     /// Drops the entries that were used longest ago, but none that is protective.
