@@ -317,7 +317,7 @@ files = [os.open("%s/entry-%07d" % (sys.argv[2], number), os.O_RDONLY) for numbe
 print(sum(len(os.read(file, 1)) for file in files))
 ' "$@"
 }
-# all_mounted COUNT: so many mounts, or as many as come up
+# all_mounted COUNT: so many mounts, once all are there
 all_mounted() {
     local number
     for ((number = 1; number <= $1; number++)); do mount_at "$S/many/$number"; done
@@ -508,9 +508,9 @@ measure() {
     # What went wrong with ours is worth a look.
     [ -z "$verdict" ] || [ "$tool" != ftpfs ] || tail -n 5 "$said" "$S/log-$tool" >&2
     local moved=$((counted_after[0] - counted[0])) turns=$((counted_after[1] - counted[1]))
-    [ -z "$RESULTS" ] || printf '%s\t' "$LINE_NAME" "$server_name" "$row" "$tool" "${verdict:-ok}" "$seconds" "$((${peak:-0} / 1024))" \
-        "$cpu" "$moved" "$turns" >>"$RESULTS"
-    [ -z "$RESULTS" ] || echo >>"$RESULTS"
+    # In one write: a run that is interrupted goes on from here.
+    [ -z "$RESULTS" ] || printf '%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n' "$LINE_NAME" "$server_name" "$row" "$tool" "${verdict:-ok}" \
+        "$seconds" "$((${peak:-0} / 1024))" "$cpu" "$moved" "$turns" >>"$RESULTS"
     echo "${verdict:-$seconds $((${peak:-0} / 1024)) $cpu $moved $turns}"
 }
 
