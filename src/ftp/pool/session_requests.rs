@@ -63,7 +63,8 @@ const LENGTH: usize = 48;
 impl SessionRequests {
     /// Opens the file that belongs to the stored `profile` of a server and user.
     pub fn beside(profile: &Path) -> Option<Self> {
-        let opened = Self::open(&profile.parent()?.join("sessions"), profile.file_name()?);
+        let directory = profile.parent()?.with_file_name("sessions");
+        let opened = Self::open(&directory, profile.file_name()?);
         let said = opened
             .inspect_err(|error| log::info!("pool: shares no sessions with other mounts: {error}"));
         said.ok()
