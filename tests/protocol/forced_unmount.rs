@@ -125,6 +125,22 @@ fn umount_that_waits_reports_what_a_forced_one_leaves() {
     mount.ended_within(END_LIMIT);
 }
 
+/// What is pending stays the same while one file is being sent, and what has moved tells that this is no stall.
+#[test]
+fn bytes_moved_tell_of_an_upload_under_way() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600,writeback");
+    mount.sh("ls -l; echo warm > warm; sync warm");
+    server.on("STOR", Act::NoFinal);
+    mount.sh("head -c 3000000 /dev/zero > new");
+    mount.sh("exec python3 -Iuc \"import os, time
+def pending(): return [int(n) for n in os.getxattr('.', 'system.ftpfs.pending').split()]
+while pending()[2] < 2000000: time.sleep(0.05)
+assert pending()[:2] == [1, 3000000], pending()\"");
+    assert!(!unmount_by_force(&mount).succeeded());
+    mount.ended_within(END_LIMIT);
+}
+
 #[test]
 fn unmount_of_a_killed_mount_says_where_files_are() {
     let server = Server::start();
