@@ -52,6 +52,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(75);
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that systemd is asked for by each report: some intervals, should one be late.
 const REPORT_EXTENSION: Duration = Duration::from_secs(10);
+/// Interval at which a mount that is kept in use looks whether it was detached.
+const HOLD_INTERVAL: Duration = Duration::from_secs(2);
 /// Interval between two attempts to connect.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long systemd's mounts try again: five failures within ten seconds, its start limit, would disable an automount.
@@ -468,9 +470,10 @@ fn stay_while_pending(mount: &Arc<Mount>, vfs: &Arc<Vfs>) {
     }
     let (mount, vfs) = (Arc::clone(mount), Arc::clone(vfs));
     let stay = move || {
-        while vfs.wait_for_pending(true) {
+        while mount.is_attached() && vfs.wait_for_pending() {
             let held = mount.hold();
-            vfs.wait_for_pending(false);
+            // After a lazy detach the descriptor alone would keep the mount and its process alive.
+            while mount.is_attached() && !vfs.wait_for_uploads(HOLD_INTERVAL) {}
             drop(held);
         }
     };

@@ -46,19 +46,21 @@ pub fn run(umount: &Umount) -> Result<(), String> {
         end_by_force(&mounted)
     } else {
         match wait_for_uploads(&mounted) {
-            Ok((0, _)) => query_refused(&mounted),
-            Ok((count, bytes)) => {
+            Ok(Waited::Stored) => query_refused(&mounted),
+            Ok(Waited::Stalled(pending)) => {
                 // The mount's own process keeps an automount in use.
                 lazily = true;
-                Some(explain_unstored(&mounted, &not_stored(count, bytes)))
+                Some(explain_unstored(&mounted, &not_stored(pending)))
+            }
+            Ok(Waited::Ended(end, pending)) => {
+                lazily |= pending.files > 0;
+                explain_end(&mounted, end, pending)
             }
             Err(unanswered) if mounted.is_ours() => {
-                // The command must not fail if standard error is closed.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "ftpfs: {}; unmounting anyway: closed files may not be stored yet",
+                warn(&format!(
+                    "{}; unmounting anyway: closed files may not be stored yet",
                     mounted.explain(&unanswered)
-                );
+                ));
                 // The pending query keeps the mount in use.
                 lazily |= matches!(unanswered, Unanswered::TimedOut);
                 None
@@ -73,8 +75,9 @@ pub fn run(umount: &Umount) -> Result<(), String> {
 
 /// Ends the mount by force, and returns a line on what is not stored; `None` where all is, or the mount has ended already.
 fn end_by_force(mounted: &Mounted) -> Option<String> {
-    let pending = query_in_time(mounted, |mounted| {
-        Some(query_pending(mounted).ok().flatten().unwrap_or_default())
+    let pending = query_in_time(mounted, |mounted| match query_pending(mounted) {
+        Ok(Answer::Pending(pending)) => Some(pending),
+        _ => Some(Pending::default()),
     });
     let refused = pending.and_then(|_| query_in_time(mounted, query_refused));
     let open = match mounted.force() {
@@ -87,11 +90,16 @@ fn end_by_force(mounted: &Mounted) -> Option<String> {
                     mounted.entry.mountpoint.display()
                 ));
             }
+            if let Unanswered::Failed(error) = &unanswered
+                && end_of(mounted, error) == Some(End::Died)
+                && pending.is_none_or(|pending| pending.files == 0)
+            {
+                warn_died(mounted);
+            }
             0
         }
     };
-    let closed = pending.filter(|(count, _)| *count > 0);
-    let closed = closed.map(|(count, bytes)| not_stored(count, bytes));
+    let closed = pending.filter(|pending| pending.files > 0).map(not_stored);
     let open = (open > 0).then(|| {
         let open = files(open, "open");
         format!("{open} not stored: the content goes to lost+found")
@@ -105,8 +113,8 @@ fn end_by_force(mounted: &Mounted) -> Option<String> {
     }
 }
 
-fn not_stored(count: u64, bytes: u64) -> String {
-    let (closed, bytes) = (files(count, "closed"), size(bytes));
+fn not_stored(pending: Pending) -> String {
+    let (closed, bytes) = (files(pending.files, "closed"), size(pending.bytes));
     format!("{closed} ({bytes}) not stored yet: the journal keeps the content for the next mount")
 }
 
@@ -115,6 +123,38 @@ fn explain_unstored(mounted: &Mounted, what: &str) -> String {
         "{} is unmounted with {what}",
         mounted.entry.mountpoint.display()
     )
+}
+
+/// Returns a line on what was pending when the mount ended; where nothing was, as far as is known, warns if its process
+/// has ended.
+fn explain_end(mounted: &Mounted, end: End, pending: Pending) -> Option<String> {
+    let shown = mounted.entry.mountpoint.display();
+    if pending.files > 0 {
+        let ended = match end {
+            End::Unmounted => "another command ended the mount",
+            End::Died => "its process has ended",
+        };
+        let (closed, bytes) = (files(pending.files, "closed"), size(pending.bytes));
+        return Some(format!(
+            "{shown}: {ended} with {closed} ({bytes}) pending: what was not stored is in the journal for the next mount"
+        ));
+    }
+    if end == End::Died {
+        warn_died(mounted);
+    }
+    None
+}
+
+fn warn_died(mounted: &Mounted) {
+    warn(&format!(
+        "{}: its process has ended: closed files that were not stored are in the journal for the next mount",
+        mounted.entry.mountpoint.display()
+    ));
+}
+
+/// Writes a line to standard error. The command must not fail if that is closed.
+fn warn(line: &str) {
+    let _ = writeln!(std::io::stderr(), "ftpfs: {line}");
 }
 
 /// Asks the mount something; `None` where it does not answer within [`FORCED_QUERY_TIMEOUT`].
@@ -130,26 +170,82 @@ fn query_in_time<T: Send + 'static>(
     answered.recv_timeout(FORCED_QUERY_TIMEOUT).ok().flatten()
 }
 
-/// Waits until no upload is pending, or none makes progress, or the mount has ended, and shows the progress. Returns the
-/// number of files and bytes that are left.
-fn wait_for_uploads(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
+/// What is not stored yet, by the mount's answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Pending {
+    /// Closed files.
+    files: u64,
+    /// Bytes of them.
+    bytes: u64,
+    /// Bytes that uploads have moved: only these change while one file is being sent.
+    moved: u64,
+}
+
+/// How a mount ended before this command unmounted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Another command has unmounted it.
+    Unmounted,
+    /// Its process does not serve it any more.
+    Died,
+}
+
+/// The answer to the query for pending uploads.
+enum Answer {
+    Pending(Pending),
+    Ended(End),
+}
+
+/// How the wait for uploads ended.
+enum Waited {
+    /// Nothing is pending.
+    Stored,
+    /// The uploads make no progress.
+    Stalled(Pending),
+    /// The mount has ended; this was pending by its last answer.
+    Ended(End, Pending),
+}
+
+/// When the uploads last made progress.
+struct Stall {
+    last: Pending,
+    since: Instant,
+}
+
+impl Stall {
+    /// Whether there was no progress for longer than [`STALL_LIMIT`].
+    fn is_over(&mut self, pending: Pending, now: Instant) -> bool {
+        if self.last != pending {
+            (self.last, self.since) = (pending, now);
+        }
+        now - self.since > STALL_LIMIT
+    }
+}
+
+/// Waits until no upload is pending, or none makes progress, or the mount has ended, and shows the progress.
+fn wait_for_uploads(mounted: &Mounted) -> Result<Waited, Unanswered> {
     let mut shown: Option<Instant> = None;
     let is_terminal = std::io::stderr().is_terminal();
     let mut progress = Progress::default();
     let begun = Instant::now();
-    let (mut left, mut since) = ((0, 0), begun);
-    while let Some((count, bytes)) = query_pending(mounted)? {
-        if left != (count, bytes) {
-            (left, since) = ((count, bytes), Instant::now());
-        }
-        if count == 0 || since.elapsed() > STALL_LIMIT {
-            break;
+    let mut stall = Stall {
+        last: Pending::default(),
+        since: begun,
+    };
+    let waited = loop {
+        let pending = match query_pending(mounted)? {
+            Answer::Ended(end) => break Waited::Ended(end, stall.last),
+            Answer::Pending(pending) if pending.files == 0 => break Waited::Stored,
+            Answer::Pending(pending) => pending,
+        };
+        if stall.is_over(pending, Instant::now()) {
+            break Waited::Stalled(pending);
         }
         if is_terminal || shown.is_none_or(|at| at.elapsed() > PROGRESS_INTERVAL) {
             let line = format!(
                 "{}: waiting for uploads: {}",
                 mounted.entry.mountpoint.display(),
-                progress.line(count, bytes, begun.elapsed())
+                progress.line(pending.files, pending.bytes, begun.elapsed())
             );
             let shown_line = match is_terminal {
                 true => redrawn(
@@ -163,11 +259,11 @@ fn wait_for_uploads(mounted: &Mounted) -> Result<(u64, u64), Unanswered> {
             shown = Some(Instant::now());
         }
         sleep(PENDING_POLL_INTERVAL);
-    }
+    };
     if is_terminal && shown.is_some() {
         let _ = writeln!(std::io::stderr());
     }
-    Ok(left)
+    Ok(waited)
 }
 
 /// The escape sequence that clears a terminal's line after the cursor (ECMA-48, EL).
@@ -207,28 +303,35 @@ impl Progress {
     }
 }
 
-/// Returns the number of files and bytes that are not stored yet; `None` if the mount or its process has ended.
-fn query_pending(mounted: &Mounted) -> Result<Option<(u64, u64)>, Unanswered> {
+/// Returns what is not stored yet, or how the mount has ended.
+fn query_pending(mounted: &Mounted) -> Result<Answer, Unanswered> {
     let text = match mounted.attribute(PENDING) {
         Ok(text) => text,
-        Err(Unanswered::Failed(error)) if has_ended(mounted, &error) => return Ok(None),
+        Err(Unanswered::Failed(error)) => {
+            let end = end_of(mounted, &error).map(Answer::Ended);
+            return end.ok_or(Unanswered::Failed(error));
+        }
         Err(unanswered) => return Err(unanswered),
     };
     let text = String::from_utf8_lossy(&text);
     let mut numbers = text.split(' ').map(|number| number.parse().unwrap_or(0));
     let mut number = || numbers.next().unwrap_or(0);
-    Ok(Some((number(), number())))
+    Ok(Answer::Pending(Pending {
+        files: number(),
+        bytes: number(),
+        moved: number(),
+    }))
 }
 
-/// Whether a query failed because the mount's process has ended, or another command has unmounted it.
-fn has_ended(mounted: &Mounted, error: &std::io::Error) -> bool {
-    let has_no_process = matches!(
-        error.raw_os_error(),
-        Some(libc::ENOTCONN | libc::ECONNABORTED)
-    );
+/// How the mount has ended, if that is why a query failed.
+fn end_of(mounted: &Mounted, error: &std::io::Error) -> Option<End> {
     let is_there = mount::find_mount(&mounted.entry.mountpoint)
         .is_ok_and(|entry| entry.identity == mounted.entry.identity);
-    has_no_process || !is_there
+    match error.raw_os_error() {
+        _ if !is_there => Some(End::Unmounted),
+        Some(libc::ENOTCONN | libc::ECONNABORTED) => Some(End::Died),
+        _ => None,
+    }
 }
 
 /// Returns a line on closed files that the server has refused; `None` if there are none.
@@ -265,6 +368,29 @@ mod tests {
         // More files were closed meanwhile.
         let more = progress.line(3, 9_000_000, Duration::from_secs(4));
         assert!(more.starts_with("3 files left, "), "{more}");
+    }
+
+    #[test]
+    fn upload_of_one_large_file_is_no_stall() {
+        let begun = Instant::now();
+        let mut stall = Stall {
+            last: Pending::default(),
+            since: begun,
+        };
+        let at = |moved| Pending {
+            files: 1,
+            bytes: 9_000_000,
+            moved,
+        };
+        let mut stalls = |moved, seconds| {
+            let now = begun + Duration::from_secs(seconds);
+            stall.is_over(at(moved), now)
+        };
+        assert!(!stalls(0, 0));
+        assert!(!stalls(1_000, 50));
+        assert!(!stalls(2_000, 100));
+        assert!(!stalls(2_000, 160));
+        assert!(stalls(2_000, 161));
     }
 
     #[test]

@@ -29,7 +29,7 @@ impl Adapter {
     ) {
         if name == PENDING {
             let pending = self.vfs.pending();
-            let value = format!("{} {}", pending.files, pending.bytes);
+            let value = format!("{} {} {}", pending.files, pending.bytes, pending.moved);
             return attribute(reply, size, value.as_bytes());
         }
         if name == REFUSED {

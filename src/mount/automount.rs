@@ -25,8 +25,8 @@ pub fn is_automounted(mountpoint: &Path) -> bool {
 /// Opens the root of a mount, so that it is in use; `None` if another file system is there, such as the trigger. May wait
 /// until a running expiry has ended.
 pub fn hold(mountpoint: &Path, identity: &Identity) -> Option<OwnedFd> {
-    // O_PATH does not trigger an automount that is not there.
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    // O_PATH does not trigger an automount that is not there; O_DIRECTORY would.
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
     let root = open(mountpoint, flags, Mode::empty()).ok()?;
     // fstat(2) would ask the file system.
     let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", root.as_raw_fd())).ok()?;

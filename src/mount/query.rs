@@ -30,7 +30,8 @@ use crate::process::thread::spawn_thread;
 pub const STATUS: &str = "system.ftpfs.status";
 /// The attribute with the status in JSON.
 pub const STATUS_JSON: &str = "system.ftpfs.status.json";
-/// The attribute with the number of files and bytes that wait for upload, separated by a blank.
+/// The attribute with the number of files and bytes that wait for upload, and of the bytes that uploads have moved,
+/// separated by blanks.
 pub const PENDING: &str = "system.ftpfs.pending";
 /// The attribute with the number of refused files, the number of those in lost+found and its path, separated by blanks; then
 /// the refused files, each after a NUL, for the user who mounted it and root.

@@ -30,8 +30,8 @@ pub struct Spool {
 const NAME_TRIES: u32 = 10_000;
 /// Bytes copied at once.
 const COPY_CHUNK: usize = 1 << 20;
-/// Holes that a copy leaves out by what the disk tells. Smaller ones are read: OpenZFS before 2.2.2 may show what was just
-/// written as a hole, but no more than it had not written to the disk yet.
+/// Smallest hole that a copy leaves out because the local file system reports it. Smaller ones are read: OpenZFS before 2.2.2
+/// may report data as a hole while it is not on the disk yet, and there is never this much of that.
 const MIN_TRUSTED_HOLE: u64 = 4 << 30;
 /// How the name of a file ends that is about to take another one's place.
 pub const UNDONE: &str = ".undone";

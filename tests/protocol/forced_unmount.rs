@@ -102,7 +102,6 @@ os.write(file, b'open\\n'); print('written'); time.sleep(600)\"";
     assert!(server.tree().node("/closed").is_some());
 }
 
-/// Nothing of it goes on in the background.
 /// Of two commands the one that waits for the uploads does not say that they are stored.
 #[test]
 fn umount_that_waits_reports_what_a_forced_one_leaves() {
@@ -121,11 +120,43 @@ fn umount_that_waits_reports_what_a_forced_one_leaves() {
         waiting.join().unwrap()
     });
     assert!(!waiting.succeeded(), "{}", waiting.output);
-    let left = "1 closed file (7 bytes) not stored yet";
+    let left = "with 1 closed file (7 bytes) pending: what was not stored is in the journal";
     assert!(waiting.output.contains(left), "{}", waiting.output);
     mount.ended_within(END_LIMIT);
 }
 
+/// What is pending stays the same while one file is being sent, and what has moved tells that this is no stall.
+#[test]
+fn bytes_moved_tell_of_an_upload_under_way() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "timeout=600,writeback");
+    mount.sh("ls -l; echo warm > warm; sync warm");
+    server.on("STOR", Act::NoFinal);
+    mount.sh("head -c 3000000 /dev/zero > new");
+    mount.sh("exec python3 -Iuc \"import os, time
+def pending(): return [int(n) for n in os.getxattr('.', 'system.ftpfs.pending').split()]
+while pending()[2] < 2000000: time.sleep(0.05)
+assert pending()[:2] == [1, 3000000], pending()\"");
+    assert!(!unmount_by_force(&mount).succeeded());
+    mount.ended_within(END_LIMIT);
+}
+
+#[test]
+fn unmount_of_a_killed_mount_says_where_files_are() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "writeback");
+    mount.sh("ls -l");
+    mount.kill();
+    let point = mount.point();
+    let mut command = mount.ftpfs(&["umount", point.to_str().unwrap()]);
+    let outcome = limited::run(&mut command, SCRIPT_LIMIT, &mount.path(""));
+    assert!(outcome.succeeded(), "{}", outcome.output);
+    let said = "its process has ended: closed files that were not stored are in the journal";
+    assert!(outcome.output.contains(said), "{}", outcome.output);
+    mount.ended_within(END_LIMIT);
+}
+
+/// Nothing of it goes on in the background.
 #[test]
 fn forced_unmount_ends_an_upload() {
     let server = Server::start();

@@ -94,8 +94,9 @@ impl Metadata {
         Ok(completeness)
     }
 
-    /// Names temporary files of other mounts, once each: one that ended in the middle of a rename or an upload has left them,
-    /// perhaps as the only copy of a file. A young one may be in use.
+    /// Names temporary files of other mounts, once each: one that ended in the middle of a rename or an upload may have left
+    /// them, perhaps as the only copy of a file. A young one is likely in use, and an old one can be: a removed file that is
+    /// still open.
     fn name_leftovers(&self, directory: &RemotePath, entries: &[Entry]) {
         let temporary = entries.iter().filter(|entry| is_temp_name(&entry.name));
         for entry in temporary.filter(|entry| is_old(entry)) {
@@ -105,7 +106,7 @@ impl Metadata {
             let mut named = self.leftovers.lock();
             if named.len() < NAMED_LEFTOVERS_LIMIT && named.insert(path.clone()) {
                 log::warn!(
-                    "list: {path}: left by a mount that ended in the middle of a change; it may be the only copy of a file"
+                    "list: {path}: may be left by a mount that ended in the middle of a change, and may be the only copy of a file"
                 );
             }
         }

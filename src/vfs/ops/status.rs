@@ -31,9 +31,14 @@ impl Vfs {
         self.writeback.pending()
     }
 
-    /// Waits until something is pending, or nothing; false if the mount has ended.
-    pub fn wait_for_pending(&self, is_pending: bool) -> bool {
-        self.writeback.wait_for_pending(is_pending)
+    /// Waits until something is pending; false if the mount has ended.
+    pub fn wait_for_pending(&self) -> bool {
+        self.writeback.wait_for_pending()
+    }
+
+    /// Waits, for no longer than `limit`, until nothing is pending or the mount has ended. Returns whether that is so.
+    pub fn wait_for_uploads(&self, limit: Duration) -> bool {
+        self.writeback.wait_for_uploads(limit)
     }
 
     /// How many files were closed and are not on the server for good, and where they are kept.

@@ -106,4 +106,6 @@ pub struct Pending {
     pub files: usize,
     /// Bytes of them that are dirty.
     pub bytes: u64,
+    /// Bytes that uploads have moved since the mount began: it grows also while one file is being sent.
+    pub moved: u64,
 }

@@ -75,16 +75,32 @@ impl WriteBack {
         Pending {
             files: files.len(),
             bytes: files.iter().map(dirty).sum(),
+            moved: self.uploader.streams.traffic.moved.load(Ordering::Relaxed),
         }
     }
 
-    /// Waits until files wait to be uploaded, or none; false if no upload begins any more.
-    pub fn wait_for_pending(&self, is_pending: bool) -> bool {
+    /// Waits until files wait to be uploaded; false if no upload begins any more.
+    pub fn wait_for_pending(&self) -> bool {
         let mut state = self.queue.state.lock();
-        while state.jobs.is_empty() == is_pending && !state.stopped {
+        while state.jobs.is_empty() && !state.stopped {
             self.queue.changed.wait(&mut state);
         }
         !state.stopped
+    }
+
+    /// Waits, for no longer than `limit`, until no file waits to be uploaded, or no upload begins any more. Returns whether
+    /// that is so.
+    pub fn wait_for_uploads(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        let mut state = self.queue.state.lock();
+        while !state.jobs.is_empty() && !state.stopped {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            self.queue.changed.wait_for(&mut state, left);
+        }
+        true
     }
 
     /// How many files were closed and are not on the server for good, and where they are kept.
@@ -334,7 +350,7 @@ impl WriteBack {
             state.idle += 1;
             let timed_out = self.queue.changed.wait_for(&mut state, wait).timed_out();
             state.idle -= 1;
-            // What came as the time was over has counted on this thread.
+            // A file that was queued as the timeout expired has found this thread idle, and started no other.
             if timed_out && state.jobs.values().all(|job| job.running) {
                 state.threads -= 1;
                 return None;
@@ -348,7 +364,7 @@ impl WriteBack {
         let begun = Instant::now();
         let mut progressed = begun;
         let mut said = begun;
-        let mut before = (0, Pending::default(), 0);
+        let mut before = (0, Pending::default());
         while !self.queue.state.lock().stopped {
             let pending = self.pending();
             if pending.files == 0 {
@@ -386,11 +402,7 @@ impl WriteBack {
                 };
                 job.due = job.due.min(Instant::now() + wait);
             }
-            let now = (
-                state.ended,
-                pending,
-                self.uploader.streams.traffic.moved.load(Ordering::Relaxed),
-            );
+            let now = (state.ended, pending);
             if now != before {
                 before = now;
                 progressed = Instant::now();
