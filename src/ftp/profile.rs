@@ -486,7 +486,7 @@ impl Profile {
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Forgets all but what the server says of itself at a login, and what protects this mount.
+    /// Forgets all but what the server says of itself at a login, what a login leaves out, and what protects this mount.
     pub fn forget(&self) {
         self.learn(|learned| {
             let mut new = Learned {
@@ -497,6 +497,7 @@ impl Profile {
             };
             new.listing.hides_directories = learned.listing.hides_directories;
             new.this_mount.tls_close_notify = learned.this_mount.tls_close_notify;
+            new.this_mount.skips = learned.this_mount.skips;
             *learned = new;
         });
     }

@@ -1,6 +1,7 @@
 //! Replies and listings that deviate from the RFCs, of servers that can be used all the same.
 
 use crate::mount::Mount;
+use crate::profile::kept;
 use crate::scripted::{Act, Script, Server};
 
 const TRANSFERS: [&str; 5] = ["LIST", "MLSD", "RETR", "STOR", "APPE"];
@@ -97,6 +98,30 @@ fn session_that_ends_at_a_command_of_the_login_is_replaced() {
             let server = Script::new().without(without).start();
             server.on(command, end);
             check_work(&server, "");
+        }
+    }
+}
+
+/// A later mount leaves out what the first one did, on its further connections too, and also on a server without pipelining.
+#[test]
+fn later_mount_of_a_server_that_ends_logins_makes_connections() {
+    for command in ["FEAT", "OPTS"] {
+        for pipelines in [true, false] {
+            let server = match pipelines {
+                true => Server::start(),
+                false => Script::new().forgets().start(),
+            };
+            server.tree().put("/f", "content");
+            server.on(command, Act::HangUp);
+            let mut mount = Mount::of(&server);
+            for _ in 0..2 {
+                mount.sh("[ \"$(cat f)\" = content ]");
+                server.hang_up();
+                mount.sh("ls; [ \"$(cat f)\" = content ]");
+                mount.unmount();
+                assert!(!kept(&mount).contains("one_session"), "{command}");
+                mount.again(&server);
+            }
         }
     }
 }

@@ -20,9 +20,11 @@ fn quirky() -> Server {
 /// Uses all that has to be tried.
 const USE_ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
 
-fn kept(mount: &Mount) -> String {
+/// What is stored of the one server.
+pub fn kept(mount: &Mount) -> String {
     let files = fs::read_dir(mount.path("cache/ftpfs/servers")).unwrap();
-    let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    let paths = files.map(|entry| entry.unwrap().path());
+    let files: Vec<_> = paths.filter(|path| path.is_file()).collect();
     assert_eq!(files.len(), 1, "{files:?}");
     fs::read_to_string(&files[0]).unwrap()
 }
