@@ -1,6 +1,6 @@
 //! Replies and listings that deviate from the RFCs, of servers that can be used all the same.
 
-use crate::mount::Mount;
+use crate::mount::{Mount, pattern};
 use crate::profile::kept;
 use crate::scripted::{Act, Script, Server};
 
@@ -69,12 +69,40 @@ fn working_directory_is_found_without_a_quoted_path() {
 }
 
 #[test]
+fn working_directory_whose_name_has_is_in_it_is_found() {
+    let home = "/home/what is this";
+    let words = |here: &str| format!("257 {here} is the current directory");
+    let server = Script::new().home(home).says_here(words).start();
+    server.tree().put(&format!("{home}/d/f"), "content");
+    check_work(&server, home);
+}
+
+#[test]
 fn preliminary_reply_after_the_final_one_is_dropped() {
     let server = Server::start();
     for verb in TRANSFERS {
         server.on(verb, Act::FinalFirst);
     }
     check_work(&server, "");
+}
+
+/// As some servers confirm an empty listing; the 150 of the next transfer is its own.
+#[test]
+fn transfer_after_one_without_a_preliminary_reply_starts() {
+    let server = Server::start();
+    server.tree().put("/large", pattern(3_000_000));
+    let mount = Mount::with(&server, "max_conns=1");
+    for directory in ["a", "b"] {
+        mount.sh(&format!("mkdir {directory}"));
+        server.on("MLSD", Act::NoStart);
+        mount.sh(&format!("ls {directory}"));
+        match directory {
+            "a" => mount.sh("cmp large <(cat large); [ $(wc -c <large) = 3000000 ]"),
+            _ => mount.sh("head -c 2000000 /dev/zero > g; cmp g <(head -c 2000000 /dev/zero)"),
+        };
+    }
+    let stored = server.tree().bytes("/g").map(<[u8]>::len);
+    assert_eq!(stored, Some(2_000_000));
 }
 
 #[test]

@@ -350,7 +350,7 @@ fn likely_paths(reply: &Reply) -> Vec<Vec<u8>> {
     }
     let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
     let said = quoted_path(text).unwrap_or_else(|| {
-        let end = text.windows(4).position(|part| part == b" is ");
+        let end = text.windows(4).rposition(|part| part == b" is ");
         text[..end.unwrap_or(text.len())].trim_ascii().to_vec()
     });
     let mut path = said;
@@ -460,7 +460,13 @@ fn command_after(
             control.hide_in_reply(password);
         }
         control.expect_one_more();
-        match control.reply(&command, &deadline.within(SURPLUS_PATIENCE)) {
+        // A password may take long to be checked.
+        let short = deadline.within(SURPLUS_PATIENCE);
+        let patience = match command {
+            Command::Pass(_) => deadline,
+            _ => &short,
+        };
+        match control.reply(&command, patience) {
             Err(Error::TimedOut { .. }) => break,
             next => reply = next?,
         }
