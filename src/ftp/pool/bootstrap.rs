@@ -98,7 +98,7 @@ pub(crate) fn connect_first(
             let ended = || profile.ask(|learned| learned.this_mount.pipelining_faults.ended_logins);
             let ended_before = ended();
             let again = login_again(endpoint, profile, is_known, deadline);
-            // One that ends without another beside it ends for what was sent.
+            // One that ends without a second connection ends for what was sent.
             if again.is_ok() && ended() == ended_before {
                 state.limit_to_one();
             }
