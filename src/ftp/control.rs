@@ -103,7 +103,7 @@ const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
 /// Replies in a row to one command that are dropped.
-const SURPLUS_REPLIES_LIMIT: usize = 16;
+pub const SURPLUS_REPLIES_LIMIT: usize = 16;
 /// How long after a reply another one to the same command is waited for, where the server was seen to send such: it is sent
 /// at once, but in a packet of its own.
 const SURPLUS_PATIENCE: Duration = Duration::from_millis(20);
@@ -202,7 +202,7 @@ impl Control {
         let mut unanswered = 0;
         while replies.len() < commands.len() {
             let mut out = Vec::new();
-            self.owed.forget_answered();
+            self.forget_answered();
             // Not one command for each reply: many go in one packet as well.
             let refills = sizes.len() <= FLIGHT_COMMANDS / 2 && unanswered <= FLIGHT_BYTES / 2;
             while let Some(command) = next.filter(|_| refills) {
@@ -435,6 +435,15 @@ impl Control {
         self.send_within(few, FLIGHT_BYTES / 2, deadline)
     }
 
+    /// Before a command is sent: what was sent earlier is answered where nothing is owed. A late preliminary reply that has not
+    /// come by then does not come.
+    fn forget_answered(&mut self) {
+        if self.owed.preliminary && self.owed.count() == 0 && !self.has_input() {
+            self.owed.preliminary = false;
+        }
+        self.owed.forget_answered();
+    }
+
     /// Sends the first of the commands, up to so many bytes; returns how many.
     fn send_within(
         &mut self,
@@ -444,7 +453,7 @@ impl Control {
     ) -> Result<usize> {
         let mut out = Vec::new();
         let mut count = 0;
-        self.owed.forget_answered();
+        self.forget_answered();
         for command in commands {
             let before = out.len();
             command.write_to(&mut out, self.lines)?;
@@ -480,13 +489,20 @@ impl Control {
         tried: &dyn std::fmt::Display,
         deadline: &Deadline,
     ) -> Result<Reply> {
-        loop {
+        for _ in 0..SURPLUS_REPLIES_LIMIT {
             let reply = self.reply(tried, deadline)?;
             if !reply.is_preliminary() {
                 return Ok(reply);
             }
             log::debug!("control: a further preliminary reply is dropped: {reply}");
         }
+        Err(self.endless_start(tried))
+    }
+
+    /// A server that sends preliminary replies without end would hold the operation for ever.
+    pub fn endless_start(&mut self, tried: &dyn std::fmt::Display) -> Error {
+        self.give_up();
+        Error::misbehaved(tried.to_string(), "preliminary replies without end")
     }
 
     /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
@@ -923,6 +939,19 @@ mod tests {
             assert!(control.command(Command::Noop, &patient()).is_err());
             assert!(!control.in_step());
         }
+    }
+
+    #[test]
+    fn preliminary_replies_without_end_are_an_error() {
+        let endless: &'static str = Box::leak("150 x\r\n".repeat(200).into_boxed_str());
+        let mut control = connected(&server(vec![endless]));
+        let list = [Command::List("")];
+        control.send(&list, &patient()).expect("it is sent");
+        let error = control
+            .final_reply(&list[0], &patient())
+            .expect_err("there is no final reply");
+        assert!(matches!(error, Error::Misbehaved { .. }), "{error}");
+        assert!(!control.in_step());
     }
 
     #[test]

@@ -464,7 +464,8 @@ fn nothing_works(profile: &Profile, ways: &DataModes, policy: &Policy, control: 
         }
     });
     let said: Vec<_> = said.collect();
-    let is_of_commands = (ways.failed.iter()).all(|failed| failed.failure == ModeFailure::Command);
+    let is_of_commands = !ways.failed.is_empty()
+        && (ways.failed.iter()).all(|failed| failed.failure == ModeFailure::Command);
     let mend = match policy.mode {
         _ if is_ipv6(control) && is_of_commands => {
             "the server makes no data connections over IPv6 (PASV and PORT are for IPv4): try ipv4"

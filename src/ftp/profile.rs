@@ -238,8 +238,8 @@ pub struct ThisMount {
     pub tls_close_notify: bool,
     /// Faults of pipelining, until they end it.
     pub pipelining_faults: PipeliningFaults,
-    /// `AUTH TLS` was refused.
-    pub refuses_auth_tls: bool,
+    /// How `AUTH TLS` fared.
+    pub auth_tls: AuthTls,
     /// How transfers start.
     pub starts: TransferStarts,
     /// What a login leaves out.
@@ -264,6 +264,18 @@ pub struct ThisMount {
     pub modes_refused_once: Vec<DataMode>,
     /// Where a capability was refused for a path since it last worked: the directory of the first such path.
     pub refused_in: Vec<Refusal>,
+}
+
+/// How `AUTH TLS` fared on a server that was never seen to encrypt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuthTls {
+    /// It was not refused.
+    #[default]
+    Possible,
+    /// The server has agreed and then spoken no TLS, once: that may be an accident.
+    Doubtful,
+    /// It was refused, or the server has not kept to its consent again: the next connections go in clear.
+    Refused,
 }
 
 /// Commands that are not sent at a login: more replies than commands came in a login with them, or the session ended.
@@ -486,7 +498,7 @@ impl Profile {
         self.revision.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Forgets all but what the server says of itself at a login, and what protects this mount.
+    /// Forgets all but what the server says of itself at a login, what a login leaves out, and what protects this mount.
     pub fn forget(&self) {
         self.learn(|learned| {
             let mut new = Learned {
@@ -497,6 +509,7 @@ impl Profile {
             };
             new.listing.hides_directories = learned.listing.hides_directories;
             new.this_mount.tls_close_notify = learned.this_mount.tls_close_notify;
+            new.this_mount.skips = learned.this_mount.skips;
             *learned = new;
         });
     }

@@ -1,6 +1,7 @@
 //! Replies and listings that deviate from the RFCs, of servers that can be used all the same.
 
-use crate::mount::Mount;
+use crate::mount::{Mount, pattern};
+use crate::profile::kept;
 use crate::scripted::{Act, Script, Server};
 
 const TRANSFERS: [&str; 5] = ["LIST", "MLSD", "RETR", "STOR", "APPE"];
@@ -68,12 +69,40 @@ fn working_directory_is_found_without_a_quoted_path() {
 }
 
 #[test]
+fn working_directory_whose_name_has_is_in_it_is_found() {
+    let home = "/home/what is this";
+    let words = |here: &str| format!("257 {here} is the current directory");
+    let server = Script::new().home(home).says_here(words).start();
+    server.tree().put(&format!("{home}/d/f"), "content");
+    check_work(&server, home);
+}
+
+#[test]
 fn preliminary_reply_after_the_final_one_is_dropped() {
     let server = Server::start();
     for verb in TRANSFERS {
         server.on(verb, Act::FinalFirst);
     }
     check_work(&server, "");
+}
+
+/// As some servers confirm an empty listing; the 150 of the next transfer is its own.
+#[test]
+fn transfer_after_one_without_a_preliminary_reply_starts() {
+    let server = Server::start();
+    server.tree().put("/large", pattern(3_000_000));
+    let mount = Mount::with(&server, "max_conns=1");
+    for directory in ["a", "b"] {
+        mount.sh(&format!("mkdir {directory}"));
+        server.on("MLSD", Act::NoStart);
+        mount.sh(&format!("ls {directory}"));
+        match directory {
+            "a" => mount.sh("cmp large <(cat large); [ $(wc -c <large) = 3000000 ]"),
+            _ => mount.sh("head -c 2000000 /dev/zero > g; cmp g <(head -c 2000000 /dev/zero)"),
+        };
+    }
+    let stored = server.tree().bytes("/g").map(<[u8]>::len);
+    assert_eq!(stored, Some(2_000_000));
 }
 
 #[test]
@@ -97,6 +126,30 @@ fn session_that_ends_at_a_command_of_the_login_is_replaced() {
             let server = Script::new().without(without).start();
             server.on(command, end);
             check_work(&server, "");
+        }
+    }
+}
+
+/// A later mount leaves out what the first one did, on its further connections too, and also on a server without pipelining.
+#[test]
+fn later_mount_of_a_server_that_ends_logins_makes_connections() {
+    for command in ["FEAT", "OPTS"] {
+        for pipelines in [true, false] {
+            let server = match pipelines {
+                true => Server::start(),
+                false => Script::new().forgets().start(),
+            };
+            server.tree().put("/f", "content");
+            server.on(command, Act::HangUp);
+            let mut mount = Mount::of(&server);
+            for _ in 0..2 {
+                mount.sh("[ \"$(cat f)\" = content ]");
+                server.hang_up();
+                mount.sh("ls; [ \"$(cat f)\" = content ]");
+                mount.unmount();
+                assert!(!kept(&mount).contains("one_session"), "{command}");
+                mount.again(&server);
+            }
         }
     }
 }

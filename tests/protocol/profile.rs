@@ -1,6 +1,7 @@
 //! What one mount learned of a server, and the next one knows.
 
 use std::fs;
+use std::path::PathBuf;
 use std::thread;
 
 use crate::mount::{Mount, soon};
@@ -20,9 +21,16 @@ fn quirky() -> Server {
 /// Uses all that has to be tried.
 const USE_ALL: &str = "ls -la; [ \"$(cat f)\" = content ]; echo more >>f; touch -d @1000000000 f; chmod 600 f; echo content >f";
 
-fn kept(mount: &Mount) -> String {
+/// The files of stored profiles.
+fn profiles(mount: &Mount) -> Vec<PathBuf> {
     let files = fs::read_dir(mount.path("cache/ftpfs/servers")).unwrap();
-    let files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    let paths = files.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.is_file()).collect()
+}
+
+/// What is stored of the one server.
+pub fn kept(mount: &Mount) -> String {
+    let files = profiles(mount);
     assert_eq!(files.len(), 1, "{files:?}");
     fs::read_to_string(&files[0]).unwrap()
 }
@@ -97,12 +105,7 @@ fn drop_cache_of_the_server_forgets_what_was_learned() {
         .ftpfs(&arguments.each_ref().map(String::as_str))
         .status();
     assert!(status.unwrap().success());
-    assert_eq!(
-        fs::read_dir(mount.path("cache/ftpfs/servers"))
-            .unwrap()
-            .count(),
-        0
-    );
+    assert_eq!(profiles(&mount).len(), 0);
     mount.sh("ls d");
     assert!(server.count("MLSD") > 2);
     mount.unmount();

@@ -218,9 +218,6 @@ fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
         // It says so to whatever it does not know, and speaks no TLS.
         Act::Reply("200 Fine"),
         Act::LastWord("200 Fine"),
-        // It agrees, and does not keep to that.
-        Act::Reply("234 Go"),
-        Act::Farewell("234 Go"),
     ] {
         let server = Server::start();
         server.tree().put("/f", "content");
@@ -228,6 +225,21 @@ fn session_ended_or_agreed_to_at_auth_is_replaced_by_a_plain_one() {
         let mount = Mount::with(&server, "timeout=6");
         mount.sh("[ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]");
         assert_eq!(server.count("AUTH"), 1, "{act:?}");
+    }
+}
+
+/// It agrees, and does not keep to that: the first time may be an accident, after which TLS is tried again.
+#[test]
+fn session_that_agrees_to_tls_and_ends_twice_goes_in_clear() {
+    for act in [Act::Reply("234 Go"), Act::Farewell("234 Go")] {
+        let server = Server::start();
+        server.tree().put("/f", "content");
+        server.on("AUTH", act.clone());
+        let mount = Mount::with(&server, "timeout=6");
+        mount.sh("[ \"$(cat f)\" = content ]; echo new > g; [ \"$(cat g)\" = new ]");
+        assert_eq!(server.count("AUTH"), 2, "{act:?}");
+        let log = mount.log();
+        assert!(log.contains("again; everything goes in clear"), "{log}");
     }
 }
 

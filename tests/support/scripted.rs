@@ -105,6 +105,8 @@ pub enum Act {
     Late,
     /// Transfers: says 150 when it has said that all has moved.
     FinalFirst,
+    /// Transfers: does it, and never says 150.
+    NoStart,
     /// Transfers: says 150 twice, the second time as a mark within it.
     TwoStarts,
     /// Transfers: does it, says so, and closes the control connection.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::ftp::control::Control;
 use crate::ftp::profile::evidence::Capability;
-use crate::ftp::profile::{Learned, Profile};
+use crate::ftp::profile::{AuthTls, Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::features::Features;
 use crate::ftp::protocol::reply::{Reply, quoted_path};
@@ -196,15 +196,16 @@ pub fn again(
 /// Starts TLS with `AUTH TLS`, where that is wanted (RFC 4217).
 fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadline) -> Result<()> {
     // One refusal counts for this mount, where plaintext is allowed.
-    let refused =
-        tls.when() == When::Try && profile.ask(|learned| learned.this_mount.refuses_auth_tls);
+    let state = || profile.ask(|learned| learned.this_mount.auth_tls);
+    let refused = tls.when() == When::Try && state() == AuthTls::Refused;
     if control.is_encrypted() || tls.when() == When::Off || refused {
         return Ok(());
     }
     let may_go_without = tls.when() == When::Try && !tls.was_seen();
     let reply = match control.command(Command::AuthTls, deadline) {
         Err(error) if may_go_without && control.is_ended_by_server() => {
-            return Err(note_no_tls(profile, error));
+            log::info!("AUTH TLS: {error}; the next connection goes in clear");
+            return Err(note_no_tls(profile, AuthTls::Refused, error));
         }
         reply => reply?,
     };
@@ -216,9 +217,22 @@ fn encrypt(control: &mut Control, tls: &Tls, profile: &Profile, deadline: &Deadl
         let share = is_other.then(|| deadline.within(left / UNAGREED_SHARE));
         let encrypted = control.encrypt(Some(tls), session, share.as_ref().unwrap_or(deadline));
         return match encrypted {
-            // What speaks no TLS, or hangs up, can't be spoken to in TLS at all.
-            Err(error) if is_other || may_go_without && control.speaks_no_tls() => {
-                Err(note_no_tls(profile, error))
+            // Where the handshake was complete, the server speaks TLS after all.
+            Err(error) if is_other && !tls.was_seen() => {
+                log::info!("AUTH TLS: {error}; the next connection goes in clear");
+                Err(note_no_tls(profile, AuthTls::Refused, error))
+            }
+            // What speaks no TLS, or hangs up, can't be spoken to in TLS at all; the first time may be an accident.
+            Err(error) if may_go_without && control.speaks_no_tls() => {
+                let is_again = state() == AuthTls::Doubtful;
+                if is_again {
+                    log::warn!("AUTH TLS: {error}, again; everything goes in clear");
+                }
+                let state = match is_again {
+                    true => AuthTls::Refused,
+                    false => AuthTls::Doubtful,
+                };
+                Err(note_no_tls(profile, state, error))
             }
             Err(error) if may_go_without => Err(with_remedy(error)),
             encrypted => encrypted,
@@ -252,10 +266,9 @@ fn with_remedy(error: Error) -> Error {
     }
 }
 
-/// The connection cannot be used after `AUTH TLS`, and the server was never seen to encrypt: the next one goes without.
-fn note_no_tls(profile: &Profile, error: Error) -> Error {
-    log::info!("AUTH TLS: {error}; the next connection goes in clear");
-    profile.learn(|learned| learned.this_mount.refuses_auth_tls = true);
+/// The connection cannot be used after `AUTH TLS`, and the server was never seen to encrypt: there is another one.
+fn note_no_tls(profile: &Profile, state: AuthTls, error: Error) -> Error {
+    profile.learn(|learned| learned.this_mount.auth_tls = state);
     error
 }
 
@@ -350,7 +363,7 @@ fn likely_paths(reply: &Reply) -> Vec<Vec<u8>> {
     }
     let text = reply.lines.first().map(Vec::as_slice).unwrap_or_default();
     let said = quoted_path(text).unwrap_or_else(|| {
-        let end = text.windows(4).position(|part| part == b" is ");
+        let end = text.windows(4).rposition(|part| part == b" is ");
         text[..end.unwrap_or(text.len())].trim_ascii().to_vec()
     });
     let mut path = said;
@@ -397,7 +410,7 @@ fn encrypt_and_identify(
     (tls, profile): (&Tls, &Profile),
     deadline: &Deadline,
 ) -> Result<Reply> {
-    let was_refused = || profile.ask(|learned| learned.this_mount.refuses_auth_tls);
+    let was_refused = || profile.ask(|learned| learned.this_mount.auth_tls) == AuthTls::Refused;
     let refused_before = was_refused();
     encrypt(control, tls, profile, deadline)?;
     let is_auth_refused = was_refused() && !refused_before;
@@ -460,7 +473,13 @@ fn command_after(
             control.hide_in_reply(password);
         }
         control.expect_one_more();
-        match control.reply(&command, &deadline.within(SURPLUS_PATIENCE)) {
+        // A password may take long to be checked.
+        let short = deadline.within(SURPLUS_PATIENCE);
+        let patience = match command {
+            Command::Pass(_) => deadline,
+            _ => &short,
+        };
+        match control.reply(&command, patience) {
             Err(Error::TimedOut { .. }) => break,
             next => reply = next?,
         }

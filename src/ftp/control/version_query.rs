@@ -93,9 +93,14 @@ pub fn mlst_said(path: &[u8], reply: &Reply) -> Result<Attributes> {
         .ok_or_else(|| Error::misbehaved(command.to_string(), reply.to_string()))
 }
 
-/// The number in a reply to `SIZE` (RFC 3659 section 4). Some servers name the unit after it.
+/// The number of bytes in a reply to `SIZE` (RFC 3659 section 4). Some servers name the unit after it; another one is not
+/// believed.
 pub fn number(reply: &Reply) -> Option<u64> {
-    reply.text().split_whitespace().next()?.parse().ok()
+    let text = reply.text().to_ascii_lowercase();
+    let mut words = text.split_whitespace();
+    let number = words.next()?.parse().ok();
+    let unit = words.next().unwrap_or("bytes");
+    number.filter(|_| unit.starts_with("byte") || unit.starts_with("octet"))
 }
 
 #[cfg(test)]
@@ -108,6 +113,10 @@ mod tests {
             ("7", Some(7)),
             (" 7 ", Some(7)),
             ("7 bytes", Some(7)),
+            ("7 Byte(s)", Some(7)),
+            ("7 octets", Some(7)),
+            ("7 KB", None),
+            ("7 000", None),
             ("bytes", None),
             ("", None),
         ] {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use nix::poll::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::ftp::control::{Control, blame};
+use crate::ftp::control::{Control, SURPLUS_REPLIES_LIMIT, blame};
 use crate::ftp::data::Policy;
 use crate::ftp::net::local_address::is_ours;
 use crate::ftp::net::stream::{Bind, Stream, wait_for};
@@ -145,6 +145,7 @@ impl Listener {
         control: &mut Control,
         deadline: &Deadline,
     ) -> Result<(Stream, Option<Reply>)> {
+        let mut surplus = 0;
         loop {
             if let Some(stream) = self.let_in()? {
                 return Ok((stream, None));
@@ -152,6 +153,10 @@ impl Listener {
             if control.has_input() {
                 let reply = control.reply(&self.announcement, deadline)?;
                 if reply.is_preliminary() {
+                    surplus += 1;
+                    if surplus > SURPLUS_REPLIES_LIMIT {
+                        return Err(control.endless_start(&self.announcement));
+                    }
                     continue;
                 }
                 // It may have connected and finished since we looked: an empty file does.

@@ -76,7 +76,7 @@ pub(crate) fn connect_first(
     let longer = Deadline::after(deadline.patience() * 2);
     let mut met = first_login(
         (endpoint, profile),
-        is_known,
+        (is_known, !is_wanted),
         Some(kept),
         &mut accepted,
         deadline,
@@ -95,8 +95,14 @@ pub(crate) fn connect_first(
         Err(error @ Error::Lost { .. }) if second.is_some() => {
             log::info!("pool: {error}; logging in again without a second connection");
             second = None;
-            state.limit_to_one();
-            login_again(endpoint, profile, is_known, deadline).map(|control| (control, None))
+            let ended = || profile.ask(|learned| learned.this_mount.pipelining_faults.ended_logins);
+            let ended_before = ended();
+            let again = login_again(endpoint, profile, is_known, deadline);
+            // One that ends without a second connection ends for what was sent.
+            if again.is_ok() && ended() == ended_before {
+                state.limit_to_one();
+            }
+            again.map(|control| (control, None))
         }
         met => met,
     };
@@ -316,22 +322,29 @@ fn plain_login(
     is_known: bool,
     deadline: &Deadline,
 ) -> Result<Control> {
-    let made = first_login((endpoint, profile), is_known, None, &mut |_| (), deadline);
+    let made = first_login(
+        (endpoint, profile),
+        (is_known, true),
+        None,
+        &mut |_| (),
+        deadline,
+    );
     made.map(|(control, _)| control)
 }
 
 /// Connects and logs in, and once more for each of two faults that the first login shows: a session that cannot be used
-/// after `AUTH TLS`, and surplus replies. With a stored profile in `kept`, the directory is entered as well.
+/// after `AUTH TLS`, and surplus replies. With a stored profile in `kept`, the directory is entered as well. `known_alone` is
+/// whether the server is expected to be known, and whether no second connection is made beside this one.
 fn first_login(
     (endpoint, profile): (&Endpoint, &Profile),
-    is_known: bool,
+    known_alone: (bool, bool),
     kept: Option<&ProfileStore>,
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
 ) -> Result<(Control, Option<Located>)> {
     loop {
         let before = profile.ask(workarounds);
-        let result = try_first_login((endpoint, profile), is_known, kept, accepted, deadline);
+        let result = try_first_login((endpoint, profile), known_alone, kept, accepted, deadline);
         match result {
             // A refusal is the server's word on the password: it is not asked twice.
             Err(error)
@@ -348,7 +361,7 @@ fn first_login(
 /// One login; a server that loses pipelined commands is detected.
 fn try_first_login(
     (endpoint, profile): (&Endpoint, &Profile),
-    is_known: bool,
+    (is_known, is_alone): (bool, bool),
     kept: Option<&ProfileStore>,
     accepted: &mut dyn FnMut(&Control),
     deadline: &Deadline,
@@ -387,7 +400,7 @@ fn try_first_login(
         profile.learn(|learned| learned.this_mount.pipelining_faults.early_login = true);
     } else if is_lost && has_surplus_replies(&control) {
         profile.learn(|learned| learned.this_mount.skips.opts = true);
-    } else if kept.is_none() || !is_known {
+    } else if is_alone {
         // No second connection of ours can have ended this one.
         note_ended_login(profile, &control, &result);
     }

@@ -17,7 +17,7 @@ use crate::ftp::data::Preconnected;
 use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::pool::{Pool, WAIT_CHECK_INTERVAL};
 use crate::ftp::profile::evidence::order::{Misfit, Order};
-use crate::ftp::profile::{Learned, Profile, Support};
+use crate::ftp::profile::{AuthTls, Learned, Profile, Support};
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Deadline, Error, Result};
 
@@ -267,17 +267,17 @@ pub(crate) fn has_surplus_replies(control: &Control) -> bool {
 }
 
 /// What is left out at a login since the server did not take it; it only grows.
-pub(crate) fn workarounds(learned: &Learned) -> ([bool; 6], u32) {
+pub(crate) fn workarounds(learned: &Learned) -> (AuthTls, [bool; 5], u32) {
     let this_mount = &learned.this_mount;
     let skipped = [
-        this_mount.refuses_auth_tls,
         this_mount.skips.opts,
         this_mount.skips.feat,
         this_mount.pipelining_faults.misfits[Order::Commands as usize],
         learned.pipelining.commands == Support::No,
         learned.pipelining.doubles,
     ];
-    (skipped, this_mount.pipelining_faults.ended_logins)
+    let ended_logins = this_mount.pipelining_faults.ended_logins;
+    (this_mount.auth_tls, skipped, ended_logins)
 }
 
 /// Learns from what became of pipelined commands. Where a server had answered some, lost ones are put down to the network,

@@ -11,7 +11,7 @@
 
 pub mod order;
 
-use crate::ftp::profile::{DataMode, Learned, ModeFailure, Part, Profile, Support};
+use crate::ftp::profile::{AuthTls, DataMode, Learned, ModeFailure, Part, Profile, Support};
 use crate::ftp::protocol::remote_root::below;
 use crate::ftp::protocol::reply::Reply;
 use crate::remote::{Error, Why};
@@ -130,7 +130,10 @@ impl Capability {
                 .map_or(Support::Unknown, |setter| setter.is_some().into()),
             Self::RestRetr => learned.partial.rest_retr,
             Self::SiteQuota => learned.attributes.site_quota,
-            Self::AuthTls => Support::from(learned.this_mount.refuses_auth_tls.then_some(false)),
+            Self::AuthTls => {
+                let is_refused = learned.this_mount.auth_tls == AuthTls::Refused;
+                Support::from(is_refused.then_some(false))
+            }
             Self::Append => learned.partial.appe,
             Self::StoreAt => learned.partial.rest_stor,
             Self::StatLists => learned.listing.stat_lists,
@@ -198,7 +201,7 @@ impl Capability {
             Self::SetTimes => learned.attributes.time_setter = Some(None),
             Self::RestRetr => learned.partial.rest_retr = Support::No,
             Self::SiteQuota => learned.attributes.site_quota = Support::No,
-            Self::AuthTls => learned.this_mount.refuses_auth_tls = true,
+            Self::AuthTls => learned.this_mount.auth_tls = AuthTls::Refused,
             Self::Append => learned.lacks(Part::Append),
             Self::StoreAt => learned.lacks(Part::InPlace),
             Self::StatLists => learned.listing.stat_lists = Support::No,

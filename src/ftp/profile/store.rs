@@ -158,7 +158,7 @@ impl ProfileStore {
                 *learned = before;
                 learned.pipelining.commands =
                     new.pipelining.commands.or(learned.pipelining.commands);
-                learned.this_mount.refuses_auth_tls = new.this_mount.refuses_auth_tls;
+                learned.this_mount = new.this_mount;
                 learned.listing.hides_directories |= new.listing.hides_directories;
                 learned.features = new.features;
                 learned.offered = new.offered;

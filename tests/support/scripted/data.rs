@@ -283,7 +283,7 @@ impl Session {
             }
             _ => drop(data),
         }
-        if self.is_late && !matches!(act, Act::FinalFirst) {
+        if self.is_late && !matches!(act, Act::FinalFirst | Act::NoStart) {
             self.say("150 Here it came")?;
         }
         match act {

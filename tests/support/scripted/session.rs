@@ -154,7 +154,7 @@ impl Session {
                     Act::Wait(time) => sleep(*time),
                     Act::Unsaid => self.unsaid = true,
                     Act::Twice => self.doubles = true,
-                    Act::Late | Act::FinalFirst => self.is_late = true,
+                    Act::Late | Act::FinalFirst | Act::NoStart => self.is_late = true,
                     Act::Swap => self.swaps = !self.came.is_empty(),
                     Act::Noise(noise) => self.noise = noise,
                     _ => {}
