@@ -271,26 +271,6 @@ fn writes_since_a_close_are_in_the_journal_at_the_end() {
     assert_eq!(place.bytes("f"), b"closed and open");
 }
 
-/// The journal does not take a file whose refusal no caller has got.
-#[test]
-fn writes_since_a_refused_close_are_kept_at_the_end() {
-    let place = Place::new(true);
-    // The second try comes a second later.
-    place.server.fail([Fault::Lost, Fault::Refused]);
-    let mount = place.mount();
-    let handle = mount.open("f", libc::O_TRUNC);
-    mount.put(handle, 0, b"closed");
-    mount.closes(handle).unwrap();
-    mount.put(handle, 6, b" and open");
-    mount.until(|_| mount.pending().files == 0);
-    mount.dies();
-    let lost = place.lost();
-    assert_eq!(lost.len(), 1);
-    assert_eq!(lost[0].0, b"closed and open");
-    place.recover();
-    assert_eq!(place.server.bytes("f"), None);
-}
-
 #[test]
 fn failed_synchronous_file_is_kept_with_the_reason() {
     let place = Place::new(true);

@@ -124,8 +124,8 @@ impl WriteBack {
             self.remote.soften();
         }
         for file in self.files.opened_files() {
-            let is_journaled = file.body.lock().journal.id.is_some();
-            if is_journaled && self.journal_open(&file) {
+            if file.body.lock().journal.id.is_some() {
+                self.journal_open(&file);
                 continue;
             }
             let deadline = Deadline::after(self.settings.timeout);
@@ -134,29 +134,17 @@ impl WriteBack {
         }
     }
 
-    /// Adds to the journal what was written to a file in it since the last close. Returns false where `lost+found` has to
-    /// take the file in place of the journal.
-    fn journal_open(&self, file: &File) -> bool {
+    /// What was written to a file in the journal since its last close is in none yet.
+    fn journal_open(&self, file: &File) {
         let Some(journal) = (self.journal.get()).filter(|_| self.files.is_written(file)) else {
-            return true;
+            return;
         };
-        let path = self.table.path(file.ino).unwrap_or_default();
-        match self.files.commit(journal, file) {
-            Ok(true) => return true,
-            // The journal takes no file whose refusal no caller has got yet.
-            Ok(false) => {}
-            Err(error) => log::error!("write-back: {path}: journal commit failed: {error}"),
+        if let Err(error) = self.files.commit(journal, file) {
+            let path = self.table.path(file.ino).unwrap_or_default();
+            log::error!(
+                "write-back: {path}: journal commit failed: {error}; what was written since its last close is lost"
+            );
         }
-        let body = file.body.lock();
-        if body.name.removed || !body.is_dirty() {
-            return true;
-        }
-        let is_whole = body.missing().is_empty();
-        if !is_whole {
-            // lost+found would have less than the journal has of the last close.
-            log::error!("write-back: {path}: what was written since its last close is lost");
-        }
-        !is_whole
     }
 
     /// The last call: nothing is asked of the file system any more.
