@@ -256,21 +256,6 @@ fn file_that_cannot_be_kept_stays_in_the_journal() {
     assert_eq!(place.bytes("f"), b"ours");
 }
 
-/// A forced end does not wait for the close of what is open.
-#[test]
-fn writes_since_a_close_are_in_the_journal_at_the_end() {
-    let place = Place::new(true);
-    place.server.fail(std::iter::repeat_n(Fault::Lost, 1000));
-    let mount = place.mount();
-    let handle = mount.open("f", libc::O_TRUNC);
-    mount.put(handle, 0, b"closed");
-    mount.closes(handle).unwrap();
-    mount.put(handle, 6, b" and open");
-    mount.dies();
-    place.recover();
-    assert_eq!(place.bytes("f"), b"closed and open");
-}
-
 #[test]
 fn failed_synchronous_file_is_kept_with_the_reason() {
     let place = Place::new(true);

@@ -125,25 +125,11 @@ impl WriteBack {
         }
         for file in self.files.opened_files() {
             if file.body.lock().journal.id.is_some() {
-                self.journal_open(&file);
                 continue;
             }
             let deadline = Deadline::after(self.settings.timeout);
             self.last_upload(&file, Taken::FromOpen, &deadline);
             self.remove_aside(&file, &deadline);
-        }
-    }
-
-    /// What was written to a file in the journal since its last close is in none yet.
-    fn journal_open(&self, file: &File) {
-        let Some(journal) = (self.journal.get()).filter(|_| self.files.is_written(file)) else {
-            return;
-        };
-        if let Err(error) = self.files.commit(journal, file) {
-            let path = self.table.path(file.ino).unwrap_or_default();
-            log::error!(
-                "write-back: {path}: journal commit failed: {error}; what was written since its last close is lost"
-            );
         }
     }
 
