@@ -35,6 +35,8 @@ pub struct State {
     pub idle: usize,
     /// Uploads that have ended well.
     pub ended: u64,
+    /// Threads that let go of a file whose upload has ended: it may be its last close.
+    pub releasing: usize,
     /// No new turn begins.
     pub stopped: bool,
 }

@@ -275,9 +275,11 @@ impl WriteBack {
                 state = self.queue.state.lock();
             }
             state.jobs.remove(&file.ino);
+            state.releasing += 1;
             drop(state);
             self.queue.changed.notify_all();
             self.release_file(&file, &Deadline::after(self.settings.timeout));
+            self.queue.state.lock().releasing -= 1;
             self.queue.changed.notify_all();
         }
     }
@@ -367,7 +369,8 @@ impl WriteBack {
         let mut before = (0, Pending::default());
         while !self.queue.state.lock().stopped {
             let pending = self.pending();
-            if pending.files == 0 {
+            // What was refused is in lost+found once its last close is over.
+            if pending.files == 0 && self.queue.state.lock().releasing == 0 {
                 break;
             }
             let late = limit.is_some_and(|limit| begun.elapsed() > limit);
