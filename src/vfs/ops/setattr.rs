@@ -174,6 +174,10 @@ impl Vfs {
 
     fn change_mode(&self, ino: u64, mode: u32, deadline: &Deadline) -> Result<()> {
         let opened = self.files.opened_file(ino);
+        if let Some(file) = &opened {
+            // The last close of the file may be setting the mode that it was made with, and would do so after this.
+            drop(self.files.lock_settled(file, deadline)?);
+        }
         let written = opened
             .as_ref()
             .is_some_and(|file| self.files.is_written(file));
