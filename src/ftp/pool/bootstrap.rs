@@ -95,13 +95,7 @@ pub(crate) fn connect_first(
         Err(error @ Error::Lost { .. }) if second.is_some() => {
             log::info!("pool: {error}; logging in again without a second connection");
             second = None;
-            let ended = || profile.ask(|learned| learned.this_mount.pipelining_faults.ended_logins);
-            let ended_before = ended();
-            let again = login_again(endpoint, profile, is_known, deadline);
-            // One that ends without a second connection ends for what was sent.
-            if again.is_ok() && ended() == ended_before {
-                state.limit_to_one();
-            }
+            let again = login_alone(endpoint, profile, (is_known, &mut state), deadline);
             again.map(|control| (control, None))
         }
         met => met,
@@ -141,6 +135,23 @@ pub(crate) fn connect_first(
         port,
         second,
     })
+}
+
+/// Logs in without a second connection, after the first one was ended. If that works, one connection has to do; not where the
+/// session has ended once more, since then it ends for what was sent.
+fn login_alone(
+    endpoint: &Endpoint,
+    profile: &Profile,
+    (is_known, state): (bool, &mut PoolState),
+    deadline: &Deadline,
+) -> Result<Control> {
+    let ended = || profile.ask(|learned| learned.this_mount.pipelining_faults.ended_logins);
+    let ended_before = ended();
+    let control = login_again(endpoint, profile, is_known, deadline)?;
+    if ended() == ended_before {
+        state.limit_to_one();
+    }
+    Ok(control)
 }
 
 /// Makes the first connection by `first`; where the server has no room for it, other mounts are asked to close theirs.
