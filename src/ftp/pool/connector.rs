@@ -181,19 +181,29 @@ impl Pool {
                 return self.rest(id, control, None);
             }
             Err(error) => {
-                state.live -= 1;
-                if matches!(error, Error::Lost { .. }) {
-                    state.sessions.note_end_of_login(begun);
-                }
                 state.limit.paused_until = Some(Instant::now() + WAIT_CHECK_INTERVAL);
-                if state.note_refused(&error) {
-                    self.ask_for_room(state.live);
-                } else {
+                if !self.count_out(&mut state, &error, begun) {
                     log::info!("pool: no further connection: {error}");
                 }
             }
         }
         self.changed.notify_all();
+    }
+
+    /// Counts a failed attempt to make one more connection, which was `begun` then, out. Returns whether the server has no
+    /// room for it now; then other mounts are asked for some.
+    pub(crate) fn count_out(&self, state: &mut PoolState, error: &Error, begun: Instant) -> bool {
+        state.live -= 1;
+        // A server that ends logins for what is sent there does so with one session, too.
+        let skips = self.profile.ask(|learned| learned.this_mount.skips);
+        if matches!(error, Error::Lost { .. }) && !skips.opts && !skips.feat {
+            state.sessions.note_end_of_login(begun);
+        }
+        let is_full = state.note_refused(error);
+        if is_full {
+            self.ask_for_room(state.live);
+        }
+        is_full
     }
 
     /// Gets a preconnected data connection for an idle control connection, on a thread of its own.

@@ -255,14 +255,7 @@ impl Pool {
             }
             Err(error) => error,
         };
-        state.live -= 1;
-        if matches!(error, Error::Lost { .. }) {
-            state.sessions.note_end_of_login(begun);
-        }
-        let is_full = state.note_refused(&error);
-        if is_full {
-            self.ask_for_room(state.live);
-        }
+        let is_full = self.count_out(state, &error, begun);
         if !is_full || state.live == 0 && ask.deadline.remaining().is_none() {
             return Err(error);
         }
