@@ -65,7 +65,7 @@ use crate::ftp::pool::wait_queue::{Idle, PoolState};
 use crate::ftp::profile::store::ProfileStore;
 use crate::ftp::profile::{DataMode, Profile};
 use crate::ftp::protocol::remote_root::RemoteRoot;
-use crate::process::thread::spawn_thread;
+use crate::process::thread::{run_within, spawn_thread};
 use crate::remote::{Deadline, Error, Result, Urgency};
 
 /// The pool.
@@ -136,6 +136,9 @@ pub struct Transport {
 /// Interval at which waiting callers check whether the holders of connections make progress, and pause after a failed
 /// attempt to make one more.
 const WAIT_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long the end of a mount waits until its file of session requests is removed: a home directory may hang.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Pool {
     /// Finds the server, logs in once and learns what it can do and where the directory lies.
@@ -270,8 +273,9 @@ impl Pool {
         self.keep();
         if let Some(requests) = self.requests.clone() {
             requests.end();
-            // On a thread: the home directory may hang, and the mount ends all the same.
-            let _ = spawn_thread("session request", move || requests.remove());
+            run_within(REMOVAL_PATIENCE, "session request", move || {
+                requests.remove();
+            });
         }
     }
 

@@ -1,7 +1,9 @@
 //! Starts threads: named, and with a log line if the system refuses one.
 
 use std::io;
+use std::sync::mpsc::channel;
 use std::thread::Builder;
+use std::time::Duration;
 
 /// Runs `job` on a thread of that name, which nothing joins.
 ///
@@ -15,10 +17,21 @@ pub fn spawn_thread(name: &str, job: impl FnOnce() + Send + 'static) -> io::Resu
     spawned.map(drop)
 }
 
+/// Runs `job` on a thread named `name`, and waits this long for its end: what it waits for may never come.
+pub fn run_within(patience: Duration, name: &str, job: impl FnOnce() + Send + 'static) {
+    let (ended, end) = channel::<()>();
+    let job = move || {
+        job();
+        drop(ended);
+    };
+    if spawn_thread(name, job).is_ok() {
+        let _ = end.recv_timeout(patience);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::mpsc::channel;
     use std::thread;
 
     #[test]
@@ -30,5 +43,19 @@ mod tests {
         };
         spawn_thread("worker", job).expect("a thread");
         assert_eq!(told.recv().expect("a name").as_deref(), Some("worker"));
+    }
+
+    #[test]
+    fn job_is_waited_for_until_it_ends_or_for_the_given_time() {
+        let (tell, told) = channel();
+        let job = move || {
+            thread::sleep(Duration::from_millis(50));
+            tell.send(()).expect("sent");
+        };
+        run_within(Duration::from_secs(60), "short", job);
+        told.try_recv().expect("it has ended");
+        let (_keep, never) = channel::<()>();
+        let job = move || never.recv().unwrap_or_default();
+        run_within(Duration::from_millis(50), "endless", job);
     }
 }

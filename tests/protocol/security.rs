@@ -338,7 +338,7 @@ fn files_are_private_whatever_the_umask() {
         .path()
         .join(format!("ftpfs-{}", nix::unistd::geteuid()));
     assert_eq!(fs::read_dir(shared.path()).unwrap().count(), 1);
-    let mut found = 0;
+    let mut files = Vec::new();
     for top in [own, home.path().join("cache/ftpfs")] {
         let mut left = vec![top];
         while let Some(path) = left.pop() {
@@ -355,10 +355,10 @@ fn files_are_private_whatever_the_umask() {
                         .map(|entry| entry.unwrap().path()),
                 );
             } else {
-                found += 1;
+                files.push(path);
             }
         }
     }
     // Two of the cache, the lost file and its reason, the profile.
-    assert_eq!(found, 5);
+    assert_eq!(files.len(), 5, "{files:?}");
 }
