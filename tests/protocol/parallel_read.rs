@@ -1,6 +1,9 @@
 //! Many reads at once: several streams for one file, jumps, and many files, within the memory that they may take.
 
+use std::fs;
 use std::time::Duration;
+
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent};
 
 use crate::mount::{Mount, pattern, soon};
 use crate::scripted::{Act, Gate, Server};
@@ -243,6 +246,37 @@ fn disk_cache_is_dropped_after_unconfirmed_upload() {
     mount.python("assert open('f', 'rb').read(1) == b'b'");
     Mount::with(&server, &options).python("assert open('f', 'rb').read(1) == b'b'");
     assert_eq!(server.count("STOR"), 1);
+}
+
+/// What an upload removes from the cache is found by its path.
+#[test]
+fn uploads_touch_their_own_files_of_a_large_disk_cache() {
+    let server = Server::start();
+    for number in 0..20 {
+        server.tree().put(&format!("/f{number}"), pattern(100_000));
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let of_others = |number: u32| format!("{number:064x}.map");
+    for number in 0..2_000 {
+        fs::write(cache.path().join(of_others(number)), "").unwrap();
+    }
+    let mount = Mount::with(&server, &format!("cache_dir={}", cache.path().display()));
+    mount.sh("cat f* >/dev/null");
+    let watch = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).unwrap();
+    let watched = AddWatchFlags::IN_OPEN | AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_DELETE;
+    watch.add_watch(cache.path(), watched).unwrap();
+    mount.sh("for n in $(seq 0 19); do echo new >f$n; done");
+    let read = || watch.read_events().ok().filter(|events| !events.is_empty());
+    let events: Vec<_> = std::iter::from_fn(read).flatten().collect();
+    let listed = AddWatchFlags::IN_ACCESS | AddWatchFlags::IN_ISDIR;
+    assert!(!events.iter().any(|event| event.mask.contains(listed)));
+    // Files that were fetched ahead are in memory alone.
+    let is_deleted = |event: &InotifyEvent| event.mask.contains(AddWatchFlags::IN_DELETE);
+    assert!(events.iter().any(is_deleted), "{events:?}");
+    let names = events.iter().filter_map(|event| event.name.as_ref());
+    let names = names.map(|name| name.to_string_lossy().into_owned());
+    let mut foreign = names.filter(|name| *name <= of_others(2_000));
+    assert_eq!(foreign.next(), None);
 }
 
 #[test]
