@@ -43,7 +43,7 @@ pub struct Unsent {
     pub path: RemotePath,
     /// Bytes that are still to be sent; `None` when it is just being worked on.
     pub bytes: Option<u64>,
-    /// It was closed, and waits for its turn (`writeback`).
+    /// It was closed, not written to since by an open handle, and waits for its turn (`writeback`).
     pub closed: bool,
     /// Tries that failed.
     pub failures: u32,

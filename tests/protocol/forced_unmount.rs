@@ -70,6 +70,8 @@ fn forced_unmount_keeps_closed_and_open_files() {
     // Not by a redirection of bash, which opens, duplicates and closes.
     let script = "exec python3 -Iuc \"import os, time
 file = os.open('open', os.O_WRONLY | os.O_CREAT)
+both = os.open('both', os.O_WRONLY | os.O_CREAT)
+os.write(both, b'closed'); os.close(os.dup(both)); os.write(both, b' and open\\n')
 os.write(file, b'open\\n'); print('written'); time.sleep(600)\"";
     let writer = mount.start(script);
     writer.await_words("written");
@@ -79,27 +81,26 @@ os.write(file, b'open\\n'); print('written'); time.sleep(600)\"";
     assert!(!outcome.succeeded());
     let said = &outcome.output;
     assert_eq!(said.lines().count(), 1, "{said}");
-    assert!(said.contains("1 closed file"), "{said}");
-    assert!(said.contains("1 open file not stored"), "{said}");
+    assert!(said.contains("2 closed files"), "{said}");
+    assert!(said.contains("2 open files not stored"), "{said}");
     mount.ended_within(END_LIMIT);
     drop(writer);
     let lost = mount.lost();
-    let lost: Vec<_> = lost
-        .iter()
-        .filter(|(name, _)| name.contains("open"))
-        .collect();
-    assert!(
-        lost.iter()
-            .any(|(_, content)| content.as_slice() == b"open\n"),
-        "{lost:?}"
-    );
+    for (name, content) in [("open", "open\n"), ("both", "closed and open\n")] {
+        let mut of_it = lost.iter().filter(|(kept, _)| kept.contains(name));
+        assert!(
+            of_it.any(|(_, bytes)| bytes.as_slice() == content.as_bytes()),
+            "{name}: {lost:?}"
+        );
+    }
     server.behave();
     assert!(server.tree().node("/closed").is_none());
     // The next mount stores what the journal has.
     mount.again_with(&server, "writeback");
-    mount.sh("until [ \"$(cat closed)\" = closed ]; do sleep 0.1; done");
+    mount.sh("until [ \"$(cat closed both)\" = \"closed\nclosed\" ]; do sleep 0.1; done");
     mount.unmount();
     assert!(server.tree().node("/closed").is_some());
+    assert_eq!(server.tree().bytes("/both"), Some(&b"closed"[..]));
 }
 
 /// Of two commands the one that waits for the uploads does not say that they are stored.

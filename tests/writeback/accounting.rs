@@ -69,6 +69,20 @@ fn refusal_after_a_told_one_is_counted() {
     mount.end();
 }
 
+/// A successful close stands for an empty file, too.
+#[test]
+fn empty_file_that_is_refused_is_kept() {
+    let place = Place::new(false);
+    place.server.fail(std::iter::repeat_n(Fault::Refused, 10));
+    let mount = place.mount();
+    let handle = mount.open("f", libc::O_CREAT);
+    mount.close(handle);
+    mount.finish(None);
+    assert_eq!(mount.count(), (1, 1));
+    assert_eq!(place.lost()[0].0, b"");
+    mount.end();
+}
+
 /// What is stored in the end is not counted, however often it was refused before.
 #[test]
 fn refusal_that_is_mended_is_not_counted() {

@@ -256,6 +256,29 @@ fn file_that_cannot_be_kept_stays_in_the_journal() {
     assert_eq!(place.bytes("f"), b"ours");
 }
 
+/// A forced end does not wait for the close of what is open.
+#[test]
+fn writes_since_a_close_are_kept_at_a_forced_end() {
+    let place = Place::new(true);
+    place.server.fail(std::iter::repeat_n(Fault::Lost, 1000));
+    let mount = place.mount();
+    let handle = mount.open("f", libc::O_TRUNC);
+    mount.put(handle, 0, b"closed");
+    mount.closes(handle).unwrap();
+    mount.put(handle, 6, b" and open");
+    let idle = mount.open("idle", libc::O_TRUNC);
+    mount.put(idle, 0, b"closed");
+    mount.closes(idle).unwrap();
+    mount.dies();
+    let lost = place.lost();
+    assert_eq!(lost.len(), 1);
+    assert_eq!(lost[0].0, b"closed and open");
+    assert!(lost[0].1.contains("still open"), "{}", lost[0].1);
+    place.recover();
+    assert_eq!(place.bytes("f"), b"closed");
+    assert_eq!(place.bytes("idle"), b"closed");
+}
+
 #[test]
 fn failed_synchronous_file_is_kept_with_the_reason() {
     let place = Place::new(true);
@@ -623,12 +646,24 @@ fn file_closed_amid_a_stream_survives_the_mount() {
         }
         place.recover();
         let stored = place.bytes("f");
+        let lost = place.lost();
+        let (open, refused): (Vec<_>, Vec<_>) =
+            (lost.iter()).partition(|(_, reason)| reason.contains("still open"));
+        // The rest are holes: the server had it, and the spool no longer.
+        let is_part = |lost: &[u8]| {
+            lost.len() == bytes.len()
+                && (lost.iter().zip(&bytes)).all(|(lost, byte)| lost == byte || *lost == 0)
+        };
+        assert!(open.iter().all(|(lost, _)| is_part(lost)));
         if removes {
-            let lost = place.lost();
-            assert!(lost.iter().all(|(lost, _)| lost[..] == bytes[..lost.len()]));
+            assert!(
+                refused
+                    .iter()
+                    .all(|(lost, _)| lost[..] == bytes[..lost.len()])
+            );
         } else {
             assert!(stored.len() >= closed.len() && stored[..] == bytes[..stored.len()]);
-            assert!(place.lost().is_empty());
+            assert!(refused.is_empty());
         }
     }
 }

@@ -82,12 +82,14 @@ impl OpenFiles {
                 let Some(intent) = body.intent(id, path) else {
                     return Ok(false);
                 };
+                body.journal.is_behind = false;
                 (intent, body.spool(&self.spool)?)
             };
             journal.commit(intent, &spool)?;
             Ok(true)
         })();
         if !matches!(committed, Ok(true)) {
+            file.body.lock().journal.is_behind = true;
             journal.done(id);
         }
         committed.map(|is| is.then_some(id))
@@ -156,7 +158,7 @@ impl OpenFiles {
     }
 
     /// A spool file of `size` bytes with the same content in these ranges, and zeros elsewhere.
-    fn copy_spool(
+    pub(crate) fn copy_spool(
         &self,
         spool: &SpoolFile,
         ranges: &[Range<u64>],

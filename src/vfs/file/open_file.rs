@@ -75,6 +75,8 @@ pub struct JournalState {
     pub begun_id: Option<u64>,
     /// The commit that is in progress without the file's lock.
     pub commit: Option<Commit>,
+    /// Bytes were written since the last close that the journal has.
+    pub is_behind: bool,
 }
 
 /// A commit to the journal that is in progress. Other commits, uploads and cuts of the file wait for
@@ -521,6 +523,7 @@ impl Body {
     }
 
     fn insert_dirty(&mut self, range: std::ops::Range<u64>) {
+        self.journal.is_behind = true;
         self.content.present.insert(range.clone());
         self.content.dirty.insert(range);
     }

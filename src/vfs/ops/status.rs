@@ -101,11 +101,17 @@ impl Vfs {
     fn unsent(&self) -> Vec<Unsent> {
         let mut unsent = Vec::new();
         for file in self.files.opened_files() {
-            let bytes = match file.body.try_lock() {
+            let (bytes, is_behind) = match file.body.try_lock() {
                 Some(body) if body.is_settled() => continue,
-                Some(body) => Some(body.unsent().iter().map(|part| part.end - part.start).sum()),
-                None => None,
+                Some(body) => {
+                    let lengths = body.unsent();
+                    let lengths = lengths.iter().map(|part| part.end - part.start);
+                    (Some(lengths.sum()), body.journal.is_behind)
+                }
+                None => (None, false),
             };
+            // What a handle wrote since the last close is in no journal.
+            let is_behind = is_behind && self.files.is_written(&file);
             let failures = {
                 let state = self.writeback.queue.state.lock();
                 state.jobs.get(&file.ino).map(|job| job.failures)
@@ -117,7 +123,7 @@ impl Vfs {
                 unsent.push(Unsent {
                     path,
                     bytes,
-                    closed: failures.is_some(),
+                    closed: failures.is_some() && !is_behind,
                     failures: failures.unwrap_or(0),
                 });
             }

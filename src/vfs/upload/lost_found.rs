@@ -19,6 +19,9 @@ use crate::vfs::upload::Uploader;
 /// Ranges listed in the reason; the others can be found as what is no hole.
 const MAX_LISTED_RANGES: usize = 100;
 
+/// Why lost+found has a file whose last close the journal has.
+const STILL_OPEN: &str = "it was still open when the mount ended";
+
 /// What was taken out of a file that could not be stored.
 struct Unstored {
     reason: String,
@@ -157,10 +160,7 @@ impl Uploader {
             }
         }
         let is_whole = body.missing().is_empty();
-        let parts = match is_whole {
-            true => std::iter::once(0..body.content.size).collect(),
-            false => body.unsent(),
-        };
+        let parts = body.parts_to_keep();
         let mut journaled = std::mem::take(&mut body.journal.superseded);
         journaled.extend(body.journal.id.take());
         let lost = Unstored {
@@ -180,6 +180,30 @@ impl Uploader {
         }
         self.reset_to_server(file, &mut body);
         Ok(lost)
+    }
+
+    /// Keeps a copy of an open file that was written to since the close that the journal has; that stays there.
+    pub(crate) fn keep_written_since_close(&self, file: &File) {
+        let (spool, size, parts) = {
+            let body = file.body.lock();
+            let Some(spool) = body.content.spool.clone().filter(|_| body.is_dirty()) else {
+                return;
+            };
+            (spool, body.content.size, body.parts_to_keep())
+        };
+        let path = self.table.path(file.ino).unwrap_or_default();
+        // The journal may name the same file, and recovery takes what it has sent out of it.
+        let copied = self.files.copy_spool(&spool, &parts, size);
+        let kept = copied.and_then(|copy| self.keep(&path, &copy, (size, &parts), STILL_OPEN));
+        match kept {
+            Ok(kept) => log::error!(
+                "upload: {path}: {STILL_OPEN}; its last close is in the journal, and what it is now in {}",
+                kept.unwrap_or_default().display()
+            ),
+            Err(error) => log::error!(
+                "upload: {path}: {STILL_OPEN}; what was written since its last close is lost: {error}"
+            ),
+        }
     }
 
     /// Resets a file to what the server has, or to nothing where that has none: nothing of it is stored any more.
@@ -234,6 +258,8 @@ impl Uploader {
         };
         let kept = match &lost.spool {
             Some(spool) => self.keep(path, spool, (size, &lost.parts), reason),
+            None if size == 0 && lost.was_closed => (self.files.spool.create())
+                .and_then(|empty| self.keep(path, &empty, (size, &lost.parts), reason)),
             None => Ok(None),
         };
         match kept {
@@ -288,6 +314,16 @@ impl Uploader {
             .spool
             .keep(spool, size, path.as_bytes(), &reason)?;
         Ok(Some(kept))
+    }
+}
+
+impl Body {
+    /// The ranges that lost+found keeps: the whole file where it is here.
+    fn parts_to_keep(&self) -> Vec<Range<u64>> {
+        match self.missing().is_empty() {
+            true => std::iter::once(0..self.content.size).collect(),
+            false => self.unsent(),
+        }
     }
 }
 

@@ -124,7 +124,14 @@ impl WriteBack {
             self.remote.soften();
         }
         for file in self.files.opened_files() {
-            if file.body.lock().journal.id.is_some() {
+            let (is_journaled, is_behind) = {
+                let journal = &file.body.lock().journal;
+                (journal.id.is_some(), journal.is_behind)
+            };
+            if is_journaled {
+                if is_behind && self.files.is_written(&file) {
+                    self.uploader.keep_written_since_close(&file);
+                }
                 continue;
             }
             let deadline = Deadline::after(self.settings.timeout);
