@@ -6,13 +6,15 @@
 //! * `revalidate`: answers for names and attributes
 //! * `list`: lists directories into the tree
 //! * `single_flight`: the right to list a directory
+//! * `name_walk`: detects programs that ask for names one by one, directory after directory
 //! * `link_files`: symbolic links that are stored in regular files
 //!
-//! Lock order: three locks, each of them taken alone and none held while the server is asked: the inode table's, that of
-//! the running listings, and that of the files that are no link files.
+//! Lock order: four locks, each of them taken alone and none held while the server is asked: the inode table's, that of
+//! the running listings, that of the files that are no link files, and that of the walk by names.
 
 pub(crate) mod link_files;
 pub(crate) mod list;
+mod name_walk;
 pub(crate) mod revalidate;
 pub(crate) mod single_flight;
 
@@ -26,6 +28,7 @@ use crate::process::lock_order::{ALONE, OrderedMutex};
 use crate::remote::{Remote, RemotePath, Version};
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::link_files::REMEMBERED_FILES;
+use crate::vfs::metadata::name_walk::NameWalk;
 use crate::vfs::metadata::single_flight::Listings;
 use crate::vfs::settings::{Lifetimes, Settings};
 
@@ -41,6 +44,8 @@ pub struct Metadata {
     has_link_files: bool,
     /// Files of the size of a link file that are none, by directory and name, in the version that was read.
     regular: OrderedMutex<LruCache<(u64, Vec<u8>), Version>, ALONE>,
+    /// Programs that ask for names one by one.
+    name_walk: OrderedMutex<NameWalk, ALONE>,
     /// Temporary files of other mounts that were named in the log.
     leftovers: OrderedMutex<HashSet<RemotePath>, ALONE>,
 }
@@ -59,6 +64,7 @@ impl Metadata {
             lifetimes: settings.lifetimes,
             has_link_files: settings.links.files,
             regular: OrderedMutex::new(LruCache::new(REMEMBERED_FILES)),
+            name_walk: OrderedMutex::default(),
             leftovers: OrderedMutex::default(),
         })
     }

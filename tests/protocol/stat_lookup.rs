@@ -26,6 +26,19 @@ fn one_name_is_asked_for_without_a_listing() {
     assert_eq!((server.count("STAT"), server.count("LIST")), (2, 1));
 }
 
+/// A program that asks for several names in each directory: after three of them a directory is listed for the first one.
+#[test]
+fn walk_by_names_lists_the_next_directory_at_once() {
+    let (server, mount) = lists_only();
+    for directory in 0..12 {
+        server.tree().put(&format!("/{directory}/one"), "content");
+        server.tree().put(&format!("/{directory}/two"), "content");
+    }
+    mount.python("for d in range(12): [os.stat(f'{d}/{name}') for name in ['one', 'two']]");
+    let asked = server.count("STAT");
+    assert!(asked < 12, "STAT was sent {asked} times");
+}
+
 #[test]
 fn a_name_that_is_not_there_is_not_there() {
     let (server, mount) = lists_only();

@@ -74,7 +74,7 @@ impl Metadata {
         // Of a recent listing without the name, another one would say no more than an answer about the name.
         let lacks = self.lacks(directory, name);
         let alone = (traits.stats || traits.stats_without_mlst)
-            && (lacks.is_some() || !self.table.lock().asked_alone(directory, LISTING_INTERVAL));
+            && (lacks.is_some() || !self.is_to_list(directory));
         if alone && traits.stats {
             return self.ask_name(directory, name, deadline);
         }
@@ -107,6 +107,13 @@ impl Metadata {
             }
         }
         self.ask_name(directory, name, deadline)
+    }
+
+    /// Notes that a name in a directory is asked for, and returns whether a listing is the better question.
+    fn is_to_list(&self, directory: u64) -> bool {
+        let is_second = (self.table.lock()).asked_alone(directory, LISTING_INTERVAL);
+        let mut walk = self.name_walk.lock();
+        walk.is_to_list(!is_second, Instant::now())
     }
 
     /// Whether a listing is recent enough to say that a name is absent.
