@@ -197,7 +197,7 @@ impl Uploader {
         let kept = copied.and_then(|copy| self.keep(&path, &copy, (size, &parts), STILL_OPEN));
         match kept {
             Ok(kept) => log::error!(
-                "upload: {path}: {STILL_OPEN}; its last close is in the journal, and what it is now in {}",
+                "upload: {path}: {STILL_OPEN}; the journal has its last close, and its content as of now is kept as {}",
                 kept.unwrap_or_default().display()
             ),
             Err(error) => log::error!(
