@@ -278,8 +278,13 @@ impl Control {
                 Err(refusal) => return Err(refusal.refusal(last)),
             };
             let replies = self.flight(before, deadline)?;
-            self.send(&[last], deadline)?;
-            sent();
+            let begins_elsewhere = before.iter().zip(&replies).any(|(command, reply)| {
+                matches!(command, Command::Rest(_)) && !reply.is_intermediate()
+            });
+            if !begins_elsewhere {
+                self.send(&[last], deadline)?;
+                sent();
+            }
             return Ok(replies);
         }
         let all: Vec<_> = before

@@ -32,6 +32,8 @@ pub enum Why {
     TooLong,
     /// The server does not support it.
     Unsupported,
+    /// The server refused the offset, but stores all the same: the file may begin anew.
+    Restarted,
     /// The server accepts no more connections.
     TooMany,
     /// Wrong user or password.

@@ -86,3 +86,22 @@ fn slow_prefetch_is_awaited_while_it_progresses() {
     mount.sh("cat f2 f3 > $S/got");
     assert!(mount.scratch("got") == pattern(50_000).repeat(2));
 }
+
+/// Each file's time is set after its upload, and so is the target of a link in a file asked for.
+#[test]
+fn new_files_need_one_connection_at_a_time() {
+    let server = Server::start();
+    let mut mount = Mount::with(&server, "max_conns=1,writeback,mfsymlinks,timeout=5");
+    mount.python(
+        "for name in 'abc':
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600); os.write(file, b'new')
+    os.utime(file, (1e9, 1e9)); os.close(file)
+os.symlink('a', 'link')",
+    );
+    mount.sh("sync -f a");
+    for name in ["/a", "/b", "/c"] {
+        assert!(server.tree().bytes(name) == Some(b"new"), "{name}");
+    }
+    assert!(!mount.log().contains("timed out"), "{}", mount.log());
+    mount.unmount();
+}

@@ -301,6 +301,20 @@ fn a_server_that_has_come_to_hurry_is_found_out_by_an_upload() {
     }
 }
 
+/// With and without the old content.
+#[test]
+fn commands_dropped_during_an_upload_do_not_fail_it() {
+    let server = Server::start();
+    let mount = mounted(&server);
+    let first = put(&mount, "first", 3000);
+    server.hurry(Hurry::Dropped);
+    let second = put(&mount, "second", 3000);
+    mount.python("file = open('first', 'ab'); file.write(b'more'); file.close()");
+    assert!(has(&server, "/first", &[&first[..], b"more"].concat()));
+    assert!(has(&server, "/second", &second));
+    assert_eq!(server.count("APPE /first"), 1);
+}
+
 #[test]
 fn facts_that_come_before_the_end_are_not_taken_for_it() {
     let server = Server::start();

@@ -124,6 +124,8 @@ pub enum Hurry {
     First,
     /// Before the bytes.
     Second,
+    /// Never: it drops them, and says so once while the bytes come, as Pure-FTPd does with what a network parted.
+    Dropped,
 }
 
 /// Something that a held reply waits for.

@@ -2,6 +2,7 @@
 //! failure was told, for names that are made again, and after the death of a mount.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use ftpfs::remote::Deadline;
 use ftpfs::vfs::{AttributeSettings, Policy, ROOT};
@@ -81,6 +82,29 @@ fn empty_file_that_is_refused_is_kept() {
     assert_eq!(mount.count(), (1, 1));
     assert_eq!(place.lost()[0].0, b"");
     mount.end();
+}
+
+/// `umount` asks once nothing waits any more, which may be while the last close writes lost+found.
+#[test]
+fn refusal_is_counted_while_its_last_close_runs() {
+    for _ in 0..5 {
+        let place = Place::new(false);
+        place.server.fail([Fault::Refused; 20]);
+        let mount = place.mount();
+        let handle = mount.open("f", libc::O_CREAT);
+        mount.put(handle, 0, &pattern(3_000_000));
+        mount.closes(handle).unwrap();
+        mount.gives_up();
+        thread::scope(|scope| {
+            let release = scope.spawn(|| mount.release(handle, &mount.deadline()));
+            while !release.is_finished() {
+                assert!(mount.pending().files > 0 || mount.count().0 > 0);
+            }
+        });
+        mount.finish(None);
+        assert_eq!(mount.count(), (1, 1));
+        mount.end();
+    }
 }
 
 /// What is stored in the end is not counted, however often it was refused before.

@@ -1,8 +1,10 @@
 //! Finds out that the server ends a session when the same user connects once more, as embedded servers with room for one
 //! client do: more than one connection is of no use there.
 //!
-//! The evidence is a connection that ends right after a newer one was begun, which answers then: where the server restarts,
-//! both end. One such end lowers the limit for a while. A connection that answers after a newer one has logged in proves the contrary, for good.
+//! The evidence is a connection that ends right after a newer one was begun, which answers then, and is ended by a still
+//! newer one in its turn. One such end shows nothing: where the server restarts, the first connection of the new server may
+//! be there before the end of an old one is noticed. A connection that answers after a newer one has logged in proves the
+//! contrary, for good.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ pub struct Succession {
     begun: HashMap<u64, Instant>,
     /// When connections were begun that the server ended, and when it did.
     ends: Vec<(Instant, Instant)>,
+    /// When the first connection was begun that has outlived an older one, while nothing else explains that.
+    suspected: Option<Instant>,
     /// An older connection has answered.
     coexist: bool,
 }
@@ -21,6 +25,8 @@ pub struct Succession {
 /// Longest time from the beginning of a newer connection to the end of an older one that counts: later the server may have
 /// ended it for being idle.
 const END_WINDOW: Duration = Duration::from_secs(5);
+/// How long one such end is remembered: a server with room for one client ends each connection that is not the newest.
+const SUSPICION_LIFE: Duration = Duration::from_secs(60);
 
 impl Succession {
     /// A connection that was `begun` then has logged in.
@@ -33,24 +39,30 @@ impl Succession {
         self.begun.keys().any(|&other| other > id)
     }
 
-    /// A connection has answered, or is still open; it `was_older` when it was asked. True where it has outlived an older one.
+    /// A connection has answered, or is still open; it `was_older` when it was asked. True where it has outlived one that
+    /// had itself outlived another.
     pub fn note_answer(&mut self, id: u64, was_older: bool) -> bool {
         self.coexist |= was_older;
         if self.coexist {
             self.ends.clear();
+            self.suspected = None;
             return false;
         }
         let Some(&begun) = self.begun.get(&id) else {
             return false;
         };
-        let before = self.ends.len();
-        self.ends.retain(|&(ended, at)| {
-            let is_outlived = ended < begun && begun < at && at - begun < END_WINDOW;
-            !is_outlived
+        let outlived = self.ends.extract_if(.., |&mut (ended, at)| {
+            ended < begun && begun < at && at - begun < END_WINDOW
         });
-        let has_outlived = self.ends.len() < before;
+        let newest = outlived.map(|(ended, _)| ended).max();
         self.ends.retain(|(_, at)| at.elapsed() < END_WINDOW);
-        has_outlived
+        let Some(newest) = newest else {
+            return false;
+        };
+        self.suspected
+            .take_if(|since| since.elapsed() > SUSPICION_LIFE);
+        let since = *self.suspected.get_or_insert(begun);
+        newest >= since
     }
 
     /// The server has ended a connection.
@@ -95,11 +107,29 @@ mod tests {
         let begun = Instant::now();
         end(&mut sessions, 1);
         sessions.note_login(2, begun);
-        assert!(sessions.note_answer(2, false));
         assert!(!sessions.note_answer(2, false));
         login(&mut sessions, 3);
         end(&mut sessions, 2);
         assert!(sessions.note_answer(3, false));
+        assert!(!sessions.note_answer(3, false));
+        login(&mut sessions, 4);
+        end(&mut sessions, 3);
+        assert!(sessions.note_answer(4, false));
+    }
+
+    #[test]
+    fn ends_noticed_late_after_a_restart_show_nothing() {
+        let mut sessions = Succession::default();
+        for id in 0..3 {
+            login(&mut sessions, id);
+        }
+        end(&mut sessions, 0);
+        login(&mut sessions, 3);
+        end(&mut sessions, 1);
+        assert!(!sessions.note_answer(3, false));
+        login(&mut sessions, 4);
+        end(&mut sessions, 2);
+        assert!(!sessions.note_answer(4, false));
     }
 
     #[test]

@@ -402,6 +402,14 @@ impl UploadFollowup {
         let first = control.final_reply(tried, deadline)?;
         let mut others = Vec::new();
         for command in self.commands() {
+            if !first.is_completion()
+                && others
+                    .last()
+                    .is_some_and(|other: &Reply| other.code == STORED)
+            {
+                // Commands were dropped during the transfer, and answered together: no reply is owed to the rest.
+                break;
+            }
             match control.reply(&command, deadline) {
                 Ok(reply) => others.push(reply),
                 // The transfer's own reply has come.

@@ -565,6 +565,7 @@ impl Starter<'_> {
             .chain(request.rest())
             .collect();
         self.taken_before = request.note_taken(true);
+        let is_pipelining = control.is_pipelining();
         let mut replies =
             match control.lead(&before, request.command, request.following, sent, deadline) {
                 Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
@@ -579,7 +580,14 @@ impl Starter<'_> {
         }
         let rest = request.rest().and_then(|rest| Some((rest, replies.pop()?)));
         if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
-            return Err(refused_rest(control, profile, command, &reply));
+            let why = match (request.command, is_pipelining) {
+                (Command::Stor(_), true) => Why::Restarted,
+                _ => Why::Unsupported,
+            };
+            if why == Why::Unsupported {
+                request.note_taken(self.taken_before);
+            }
+            return Err(refused_rest(control, profile, (command, &reply), why));
         }
         let announced = announced.and_then(|command| Some((command, replies.pop()?)));
         if prot.is_some() {
@@ -675,12 +683,12 @@ impl Starter<'_> {
 fn refused_rest(
     control: &mut Control,
     profile: &Profile,
-    command: Command<'_>,
-    reply: &Reply,
+    (command, reply): (Command<'_>, &Reply),
+    why: Why,
 ) -> Error {
     control.give_up();
     profile.note(Capability::RestRetr, b"", reply);
-    Error::refused(Why::Unsupported, command.to_string(), reply.to_string())
+    Error::refused(why, command.to_string(), reply.to_string())
 }
 
 /// A transfer has begun, and its data connection could not be encrypted.

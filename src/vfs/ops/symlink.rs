@@ -66,7 +66,10 @@ impl Vfs {
         };
         let sent = usize::try_from(sent).unwrap_or(usize::MAX);
         sink.write(bytes.get(sent..).unwrap_or_default(), deadline)?;
-        let version = match sink.finish(deadline)? {
+        let said = sink.finish(deadline)?;
+        // What is asked next may need its connection: there may be no other.
+        drop(sink);
+        let version = match said {
             Some(updated) => updated.version,
             None => {
                 let then = remote::Then::default();

@@ -44,6 +44,7 @@ impl Uploader {
         bytes.file.body.lock().upload.exclusive = false;
         if matches!(plan, Plan::Sparse(_)) {
             sink.finish(ask.deadline)?;
+            drop(sink);
             return self.remote.update(path, change, plan, bytes, ask);
         }
         let mut buffer = vec![0; usize::try_from(SEND_CHUNK.min(change.size)).unwrap_or(0)];
@@ -57,6 +58,8 @@ impl Uploader {
             at += length as u64;
         }
         let said = sink.finish(ask.deadline)?;
+        // What is asked next may need its connection: there may be no other.
+        drop(sink);
         let set = remote::Then::default();
         let updated = match said.and_then(|updated| updated.having(set, change.then)) {
             Some(updated) => updated,

@@ -69,6 +69,8 @@ pub struct Refusals {
     pub named: Vec<RefusedFile>,
     /// lost+found.
     pub directory: PathBuf,
+    /// Files that are being given up, by inode number: lost+found is being written.
+    pub giving_up: HashMap<u64, RemotePath>,
 }
 
 /// One of them.

@@ -7,6 +7,7 @@
 //!
 //! The queue's lock is taken alone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -113,10 +114,15 @@ impl WriteBack {
             };
             is_failed && !self.is_queued(file.ino)
         };
-        let mut refusals = self.queue.refusals.lock().clone();
         let opened = self.files.opened_files();
-        for file in opened.iter().filter(|file| is_refused(file)) {
-            let path = self.table.path(file.ino).unwrap_or_default();
+        let refused = opened.iter().filter(|file| is_refused(file));
+        let mut refused: HashMap<_, _> = refused
+            .map(|file| (file.ino, self.table.path(file.ino).unwrap_or_default()))
+            .collect();
+        // After the files themselves: one that was given up meanwhile counts twice rather than not at all.
+        let mut refusals = self.queue.refusals.lock().clone();
+        refused.extend(refusals.giving_up.drain());
+        for path in refused.into_values() {
             let kept_as = None;
             refusals.add(RefusedFile { path, kept_as }, true);
         }
@@ -308,7 +314,14 @@ impl WriteBack {
             let mut refused = self.queue.refused.lock();
             refused.insert(path.clone(), error.clone());
         }
+        // An unmount that asks meanwhile hears of it.
+        if file.body.lock().owes {
+            let mut refusals = self.queue.refusals.lock();
+            refusals.giving_up.insert(file.ino, path.clone());
+        }
         let outcome = self.uploader.give_up(file, why, from);
+        let mut refusals = self.queue.refusals.lock();
+        refusals.giving_up.remove(&file.ino);
         if let GivenUp::Done {
             was_closed: true,
             kept_as,
@@ -318,9 +331,9 @@ impl WriteBack {
                 path,
                 kept_as: kept_as.clone(),
             };
-            let mut refusals = self.queue.refusals.lock();
             refusals.add(refused, kept_as.is_some());
         } else if unheard.is_some() {
+            drop(refusals);
             self.forget_refusal(&path);
         }
         outcome

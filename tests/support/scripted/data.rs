@@ -221,6 +221,9 @@ impl Session {
         if data.is_some() && self.shared.hurries(Hurry::Second) {
             self.hurry()?;
         }
+        if data.is_some() && self.shared.hurries(Hurry::Dropped) {
+            self.drop_pipelined()?;
+        }
         Ok(data)
     }
 

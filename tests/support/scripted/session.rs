@@ -168,6 +168,14 @@ impl Session {
         }
     }
 
+    /// Drops what came together with the last command, and says so once.
+    pub(super) fn drop_pipelined(&mut self) -> Outcome {
+        match self.came.drain(..).count() {
+            0 => Ok(()),
+            _ => self.say("500 Unknown command"),
+        }
+    }
+
     /// Answers what came together with the last command.
     pub(super) fn hurry(&mut self) -> Outcome {
         while !self.came.is_empty() {
