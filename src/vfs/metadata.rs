@@ -4,8 +4,7 @@
 //! before a local change never overwrites it (see `inode.rs`).
 //!
 //! * `revalidate`: answers for names and attributes
-//! * `list`: lists directories into the tree
-//! * `single_flight`: the right to list a directory
+//! * `list`: lists directories into the tree, each by one caller at a time (single-flight)
 //! * `link_files`: symbolic links that are stored in regular files
 //!
 //! Lock order: three locks, each of them taken alone and none held while the server is asked: the inode table's, that of
@@ -14,7 +13,6 @@
 pub(crate) mod link_files;
 pub(crate) mod list;
 pub(crate) mod revalidate;
-pub(crate) mod single_flight;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,7 +24,7 @@ use crate::process::lock_order::{ALONE, OrderedMutex};
 use crate::remote::{Remote, RemotePath, Version};
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::link_files::REMEMBERED_FILES;
-use crate::vfs::metadata::single_flight::Listings;
+use crate::vfs::metadata::list::Listings;
 use crate::vfs::settings::{Lifetimes, Settings};
 
 /// What is known of names and attributes, and how it is learned.
