@@ -9,8 +9,7 @@
 //! * `preconditions`: checks what an upload relies on, and what it has made
 //! * `commit`: takes over the outcome: the new base, or what has to be sent again
 //! * `stream`: sends sequential writes while they are written
-//! * `atomic`: temporary name and rename (`-o atomic`)
-//! * `in_place`: remembers where no rename may replace a file
+//! * `atomic`: temporary name and rename (`-o atomic`), and where no rename may replace a file
 //! * `exclusive`: stores files whose names must be new
 //! * `replacement`: finds servers that never replace a file
 //! * `checksum`: computes checksums of what was stored
@@ -26,7 +25,6 @@ pub(crate) mod atomic;
 pub(crate) mod checksum;
 pub(crate) mod commit;
 pub(crate) mod exclusive;
-pub(crate) mod in_place;
 pub(crate) mod lost_found;
 pub(crate) mod move_by_copy;
 pub(crate) mod open_fds;
@@ -47,7 +45,7 @@ use crate::vfs::journal::handle::JournalHandle;
 use crate::vfs::lock_rank;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
-use crate::vfs::upload::in_place::InPlace;
+use crate::vfs::upload::atomic::InPlace;
 use crate::vfs::upload::replacement::Replacing;
 use crate::vfs::upload::stream::Streams;
 
