@@ -13,9 +13,9 @@ use crate::vfs::file::open_file::{File, TempFile};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
+use crate::vfs::upload::UploadBytes;
 use crate::vfs::upload::Uploader;
 use crate::vfs::upload::replacement::Replacing;
-use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// A file of which more bytes than this are missing here is patched only after a probe on a small file: fetching fewer
 /// bytes costs less than the round trips of the probe.
