@@ -23,7 +23,7 @@ use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::transfer::finish::read_final_reply;
+use crate::ftp::transfer::replies::read_final_reply;
 use crate::ftp::transfer::start::keep_preconnected;
 use crate::remote::{Deadline, Error, Result, Updated};
 

@@ -22,8 +22,9 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
-use crate::ftp::transfer::finish::{last_words, out_of_order, read_last_replies};
-use crate::ftp::transfer::first_reply::{DataConnection, Start, await_start};
+use crate::ftp::transfer::replies::{
+    DataConnection, Start, await_start, last_words, out_of_order, read_last_replies,
+};
 use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::remote::{Deadline, Error, Result, Why};
 

@@ -20,8 +20,8 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
-use crate::ftp::transfer::finish::{last_words, read_final_reply};
 use crate::ftp::transfer::followup::UploadFollowup;
+use crate::ftp::transfer::replies::{last_words, read_final_reply};
 use crate::ftp::transfer::start::{
     Beginning, StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
 };
