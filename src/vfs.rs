@@ -99,7 +99,7 @@ use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::readahead::ReadContext;

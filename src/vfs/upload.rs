@@ -43,7 +43,7 @@ use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
 use crate::vfs::journal::Journal;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::lock_rank;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
