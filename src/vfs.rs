@@ -109,8 +109,8 @@ use crate::vfs::upload::Uploader;
 
 pub use crate::vfs::attributes::extended::Before;
 pub use crate::vfs::attributes::ownership::{Caller, Creator};
+pub use crate::vfs::cache::Bytes;
 pub use crate::vfs::cache::disk::DiskCache;
-pub use crate::vfs::cache::read_buffer::Bytes;
 pub use crate::vfs::error::{Error, Result};
 pub use crate::vfs::file::append::Spot;
 pub use crate::vfs::inode::ROOT;
