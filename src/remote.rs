@@ -109,7 +109,7 @@ pub struct Traits {
     /// directory.
     pub lists_together: bool,
     /// A stored file can be appended to. True until that was seen to fail.
-    pub goes_on: bool,
+    pub appends: bool,
     /// A file was seen to be extended by a store beyond its end ([`Remote::probe_holes`]): holes are not sent.
     pub makes_holes: bool,
     /// [`Step::SetMode`] may work. True until it was seen to fail.
@@ -217,13 +217,14 @@ pub trait Remote: Send + Sync {
         false
     }
 
-    /// Whether a request that failed by `error` is to be repeated, since callers wait for a server that does not answer.
-    fn outlasts(&self, error: &Error) -> bool {
+    /// Whether a request that failed by `error` is to be repeated, since callers wait for a server that does not answer
+    /// (`-o hard`).
+    fn waits_out(&self, error: &Error) -> bool {
         let _ = error;
         false
     }
 
-    /// From now on no request outlasts a server that does not answer: the mount ends.
+    /// From now on no request waits for a server that does not answer, as without `-o hard`: the mount ends.
     fn soften(&self) {}
 
     /// Performs steps in order and returns their results in that order; a failed step does not stop the
@@ -344,7 +345,7 @@ impl dyn Remote {
             return Ok(left);
         }
         let error = Error::timed_out(waiting);
-        if !self.outlasts(&error) {
+        if !self.waits_out(&error) {
             return Err(error);
         }
         deadline.progress();

@@ -249,13 +249,13 @@ impl Vfs {
         Deadline::after(self.settings.timeout)
     }
 
-    /// From now on `listener` hears what other clients changed on the server; `None`: nothing does.
-    pub fn tell(&self, listener: Option<Arc<dyn Listener>>) {
-        self.table.lock().tell(listener);
+    /// Sets the listener to changes of other clients; `None`: there is none from now on.
+    pub fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
+        self.table.lock().set_listener(listener);
     }
 
-    /// News of a name that is gone were passed on, or never will be.
-    pub fn told(&self, ino: u64) {
+    /// Releases an inode that [`News::Gone`] has kept: the news were passed on, or never will be.
+    pub fn release_gone(&self, ino: u64) {
         self.table.lock().close(ino);
     }
 

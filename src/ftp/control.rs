@@ -256,33 +256,33 @@ impl Control {
             .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
     }
 
-    /// Sends commands and after them `last`, which may begin a transfer, in one write where pipelining is on,
-    /// and returns the final replies to `before`. The replies to `last` and to `behind` are owed:
-    /// [`Control::reply`] takes them. `sent` is done in between.
-    pub fn lead(
+    /// Sends the commands `before`, then `transfer`, which may begin a transfer, then those `after` it, in one write where
+    /// pipelining is on, and returns the final replies to `before`. The replies to `transfer` and to `after` are owed:
+    /// [`Control::reply`] takes them. `sent` is called between the write and the replies.
+    pub fn send_transfer(
         &mut self,
         before: &[Command<'_>],
-        last: Command<'_>,
-        behind: &[Command<'_>],
+        transfer: Command<'_>,
+        after: &[Command<'_>],
         sent: impl FnOnce(),
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
         self.owed.consent = Consent::Given;
         if !self.is_pipelining() {
             // A command between REST and its STOR would end the REST.
-            let last = match self.by_name(last, deadline)? {
-                Ok(last) => last,
-                Err(refusal) => return Err(refusal.refusal(last)),
+            let transfer = match self.by_name(transfer, deadline)? {
+                Ok(transfer) => transfer,
+                Err(refusal) => return Err(refusal.refusal(transfer)),
             };
             let replies = self.flight(before, deadline)?;
-            self.send(&[last], deadline)?;
+            self.send(&[transfer], deadline)?;
             sent();
             return Ok(replies);
         }
         let all: Vec<_> = before
             .iter()
-            .chain([&last])
-            .chain(behind)
+            .chain([&transfer])
+            .chain(after)
             .copied()
             .collect();
         self.send(&all, deadline)?;

@@ -66,7 +66,7 @@ impl Download {
             leading: &leading,
             from: reading.from,
             following: followup.commands(),
-            halves: followup.halves(&mut lease)?,
+            closes_our_half: followup.closes_our_half(&mut lease)?,
             ..TransferRequest::of(command)
         };
         let mut opened = begin(&mut lease, start, deadline)?;

@@ -64,7 +64,7 @@ pub fn listing<'a>(
         leading: &[Command::Cwd(directory)],
         is_strict: true,
         following: followup.commands(),
-        halves: followup.halves(lease)?,
+        closes_our_half: followup.closes_our_half(lease)?,
         ..TransferRequest::of(command)
     };
     let mut listing = Listing {

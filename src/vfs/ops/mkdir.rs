@@ -78,7 +78,7 @@ impl Vfs {
         };
         let creator = Creator { mode, ..creator };
         self.attributes.keep_new(ino, parent, creator);
-        self.table.remembered(ino)
+        self.table.count_lookup(ino)
     }
 
     /// Removes an empty directory.

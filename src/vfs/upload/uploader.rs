@@ -81,7 +81,7 @@ impl Uploader {
         }
         loop {
             match self.upload_claimed(file, false, deadline) {
-                Err(Error::Remote(error)) if self.remote.outlasts(&error) => deadline.progress(),
+                Err(Error::Remote(error)) if self.remote.waits_out(&error) => deadline.progress(),
                 result => return result,
             }
         }
