@@ -148,6 +148,20 @@ pub trait Source: Send {
     /// Reads the next bytes; returns 0 at the end, after the server has confirmed that it is the end.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize>;
 
+    /// Reads to the end of the file, `limit` bytes at most.
+    fn read_up_to(&mut self, limit: usize, deadline: &Deadline) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; limit];
+        let mut filled = 0;
+        while filled < limit {
+            match self.read(&mut bytes[filled..], deadline)? {
+                0 => break,
+                length => filled += length,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
+
     /// Returns the version of the file at the start of the read, if it was asked for and answered.
     fn version(&self) -> Option<Version>;
 

@@ -507,7 +507,7 @@ impl Starter<'_> {
         if reply.code == 425 && self.pool.is_single() {
             // It has tried a data connection of a session that has ended; this one is still in its queue.
             let unused = opening.into_open();
-            self.unused = unused.map(|(way, stream)| Preconnected::unused(way, stream, control));
+            self.unused = unused.map(|(way, stream)| Preconnected::over(way, stream, control));
         }
         Err(self.refusal(&reply))
     }

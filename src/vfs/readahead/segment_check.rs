@@ -23,7 +23,7 @@ impl Fetcher {
         deadline: &Deadline,
     ) -> Result<()> {
         self.is_boundary_checked = true;
-        let ours = first_bytes(source, COMPARED_LENGTH, deadline)?;
+        let ours = source.read_up_to(COMPARED_LENGTH, deadline)?;
         let file = (self.reader.ino, self.generation);
         let blocks = &self.reader.context.blocks;
         let mut state = self.reader.state.lock();
@@ -92,18 +92,4 @@ impl Fetcher {
 /// Whether two pieces from the same place are the same, as far as both reach.
 pub(crate) fn agree(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(one, other)| one == other)
-}
-
-/// The first `size` bytes of a transfer, or all if there are fewer.
-fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        match source.read(&mut bytes[filled..], deadline)? {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }
