@@ -22,6 +22,19 @@
 //! | `stats` | counters, and which directions of the line are busy |
 //! | `error` | errors, and the one function that makes an errno |
 //!
+//! # Where an operation goes
+//!
+//! * **read**: `ops/open` asks for the version of the file unless it is known well enough (`metadata/revalidate`). `ops/read`
+//!   takes each piece from the spool or from the server (`file/base_reads`): there the file's reader (`readahead`) finds it in
+//!   `cache/memory`, or waits for a stream, which `readahead/scheduler` starts and `readahead/fetcher` runs.
+//! * **write**: `ops/write` puts the bytes into the spool, and `upload/stream` sends them while they are written in order.
+//! * **close**: `ops/flush` has `upload/uploader` send what the server lacks, between the checks of `upload/preconditions`.
+//!   `upload/commit` takes over the outcome: what was not stored is dirty again, and close reports the error. After the last
+//!   close such data goes to lost+found (`writeback/last_close`). With `-o writeback` the file goes to the journal and the
+//!   queue instead (`writeback/worker`).
+//! * **lookup, readdir**: `metadata` answers while its answer is fresh; else it asks for a name (`metadata/revalidate`) or a
+//!   listing (`metadata/list`), and merges what comes into the tree (`inode/server_merge`).
+//!
 //! # Lock order
 //!
 //! A thread takes locks in the order of their ranks ([`lock_rank`]), outermost first:

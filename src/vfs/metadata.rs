@@ -1,7 +1,7 @@
 //! Metadata: names, attributes and listings, from memory while they are fresh, else from the server.
 //!
 //! A directory is listed by one caller at a time, and the others share that listing (single-flight). What was asked for
-//! before a local change never overwrites it (see `inode.rs`).
+//! before a local change never overwrites it (see `inode.rs`). Absent names are remembered, too (negative caching).
 //!
 //! * `revalidate`: answers for names and attributes
 //! * `list`: lists directories into the tree, each by one caller at a time (single-flight)

@@ -1,8 +1,8 @@
 //! Uploads: bringing written data to the server, and checking that it arrived.
 //!
 //! The plan of an upload sends the least that is correct: append, patch, or the whole file. What an upload relies on is
-//! checked before a byte is sent, its outcome afterwards. Sequential writes stream while they are written. What cannot be
-//! stored is kept in lost+found.
+//! checked before a byte is sent, its outcome afterwards. Sequential writes stream while they are written. What the server
+//! refuses stays dirty, for the next close or fsync; what cannot be stored by the last close is kept in lost+found.
 //!
 //! * `uploader`: uploads a file as it is now, by the cheapest plan
 //! * `preconditions`: checks what an upload relies on, and what it has made

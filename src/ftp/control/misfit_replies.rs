@@ -53,6 +53,7 @@ impl Control {
         Err(self.surplus(tried))
     }
 
+    /// Gives the connection up after a reply that nothing has asked for, and returns the error.
     pub(super) fn surplus(&mut self, tried: &dyn std::fmt::Display) -> Error {
         self.note_surplus();
         let cause = "more replies came than commands were sent";
@@ -70,6 +71,7 @@ impl Control {
         self.owed.doubles = true;
     }
 
+    /// After a reply, drops further ones to the same command, on a server that was seen to send such.
     pub(super) fn drop_surplus(
         &mut self,
         tried: &dyn std::fmt::Display,

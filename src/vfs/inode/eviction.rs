@@ -63,6 +63,7 @@ impl Tree {
         self.drop_unneeded(ino);
     }
 
+    /// Drops a node whose name is gone once neither the kernel nor a handle holds it.
     pub(crate) fn drop_unneeded(&mut self, ino: u64) {
         let unneeded = |node: &Node| node.removed && !node.is_held();
         if self.get(ino).is_some_and(unneeded) {

@@ -109,6 +109,7 @@ impl Vfs {
         }
     }
 
+    /// Whether a directory has files of which the server has not heard yet.
     pub(crate) fn has_local_children(&self, ino: u64) -> bool {
         let tree = self.table.lock();
         let children = tree.children(ino);

@@ -74,6 +74,7 @@ impl Fetcher {
         error
     }
 
+    /// Marks the reader as one whose streams disagree, and returns the error.
     pub(crate) fn report_mismatch(&mut self) -> Error {
         self.has_mismatch = true;
         Error::misbehaved(

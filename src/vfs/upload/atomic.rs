@@ -23,7 +23,7 @@ use crate::vfs::upload::replacement::Replacing;
 pub(crate) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
 
 impl Uploader {
-    /// Whether the next upload of a file is to appear at once.
+    /// Whether the next upload of a file goes to a temporary name, to replace the old file atomically.
     pub(crate) fn is_atomic(&self, ino: u64) -> bool {
         let is_wanted = self.settings.atomic || *self.replacing.lock() == Replacing::No;
         is_wanted
@@ -32,13 +32,13 @@ impl Uploader {
                 .is_none_or(|parent| !self.in_place.lock().has(ino, parent))
     }
 
-    /// Whether files in a directory are to appear at once.
+    /// Whether new files in a directory are made under a temporary name.
     pub(crate) fn is_atomic_in(&self, directory: u64) -> bool {
         self.settings.atomic && !self.in_place.lock().has_all_of(directory)
     }
 
-    /// Where what is written in order may go while it is written, from the offset `first` on: for a file
-    /// that is to appear at once, to a name of its own, which has it from its start on.
+    /// The path to which sequential writes from the offset `first` on may be streamed: that of the file, or a temporary one
+    /// where the file is replaced atomically. `None` where they can't: a temporary file starts at offset 0.
     pub(crate) fn stream_to(
         &self,
         file: &File,

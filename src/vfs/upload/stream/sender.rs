@@ -299,7 +299,7 @@ impl Sender {
 
     /// Begins a transfer at an offset, with what is in the buffer.
     fn begin(&mut self, from: u64, deadline: &Deadline) -> remote::Result<()> {
-        let ask = flush(deadline);
+        let ask = Ask::flush(deadline);
         let exclusive = {
             let body = self.file.body.lock();
             // What is set on an old file must wait until that has been written to: it may not.
@@ -419,8 +419,4 @@ impl Sender {
         self.release(&mut body);
         Ok(())
     }
-}
-
-pub(crate) fn flush(deadline: &Deadline) -> Ask<'_> {
-    Ask::flush(deadline)
 }
