@@ -7,7 +7,6 @@
 //!
 //! * `attributes`: kind, attributes and version of a file
 //! * `change`: what changed in a file, how it is stored, and the result
-//! * `step`: small commands and queries that can be pipelined
 //! * `path`: paths and names below the mounted directory
 //! * `deadline`: the timeout of an operation, which progress renews
 //! * `error`: errors, and what may be done about each
@@ -25,7 +24,6 @@ pub(crate) mod checked;
 pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod path;
-pub(crate) mod step;
 pub(crate) mod temp_name;
 
 use std::time::Duration;
@@ -37,7 +35,6 @@ pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
 pub use crate::remote::deadline::Deadline;
 pub use crate::remote::error::{Error, Result, Why};
 pub use crate::remote::path::{RemotePath, is_name};
-pub use crate::remote::step::{Done, Step};
 pub use crate::remote::temp_name::{
     TEMP_NAME_LIMIT, is_own_temp_name, is_temp_name, make_temp_name,
 };
@@ -80,6 +77,50 @@ impl<'a> Ask<'a> {
         let urgency = Urgency::Ahead;
         Self { urgency, deadline }
     }
+}
+
+/// A small, independent command or query; several can be pipelined.
+#[derive(Clone, Debug)]
+pub enum Step<'a> {
+    /// Query the attributes of any path. Fails with [`Why::Unsupported`] without [`Traits::stats`].
+    Stat(&'a RemotePath),
+    /// Query size and time of a path that is known to be a file.
+    Version(&'a RemotePath),
+    /// Delete a file or a link.
+    Remove(&'a RemotePath),
+    /// Delete an empty directory.
+    RemoveDirectory(&'a RemotePath),
+    /// Create a directory.
+    MakeDirectory(&'a RemotePath),
+    /// Rename a file or directory; an existing target is replaced, as with rename(2).
+    Rename {
+        /// The old path.
+        from: &'a RemotePath,
+        /// The new path.
+        to: &'a RemotePath,
+    },
+    /// Create a symbolic link.
+    MakeLink {
+        /// The new name.
+        link: &'a RemotePath,
+        /// The target as passed to symlink(2).
+        target: &'a [u8],
+    },
+    /// Set the permission bits (`0o7777` at most).
+    SetMode(&'a RemotePath, u32),
+    /// Set the time of the last modification, seconds since 1970 in UTC.
+    SetModified(&'a RemotePath, i64),
+}
+
+/// Result of a [`Step`].
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// The change was made.
+    Changed,
+    /// Result of [`Step::Stat`].
+    Attributes(Attributes),
+    /// Result of [`Step::Version`].
+    Version(Version),
 }
 
 /// Whether a listing is complete.

@@ -34,6 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::foreign::Foreign;
+use crate::ftp::control::misfit_replies::SURPLUS_REPLIES_LIMIT;
 use crate::ftp::control::owed_replies::{Consent, OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::control::reply_reader::{ReadError, ReplyReader};
 use crate::ftp::net::route::Route;
@@ -412,6 +413,23 @@ impl Control {
             return Ok(reply);
         }
         self.next_reply(tried, deadline)
+    }
+
+    /// The final reply to a transfer that has started. Further preliminary replies are dropped: 110 marks a place in it (RFC 959
+    /// section 5.4), and some servers send 150 twice.
+    pub fn final_reply(
+        &mut self,
+        tried: &dyn std::fmt::Display,
+        deadline: &Deadline,
+    ) -> Result<Reply> {
+        for _ in 0..SURPLUS_REPLIES_LIMIT {
+            let reply = self.reply(tried, deadline)?;
+            if !reply.is_preliminary() {
+                return Ok(reply);
+            }
+            log::debug!("control: a further preliminary reply is dropped: {reply}");
+        }
+        Err(self.endless_start(tried))
     }
 
     /// Waits until the server says something, or until `other` has something to read, or for `slice`, or a little less; the

@@ -95,23 +95,6 @@ impl Control {
         }
     }
 
-    /// The final reply to a transfer that has started. Further preliminary replies are dropped: 110 marks a place in it (RFC 959
-    /// section 5.4), and some servers send 150 twice.
-    pub fn final_reply(
-        &mut self,
-        tried: &dyn std::fmt::Display,
-        deadline: &Deadline,
-    ) -> Result<Reply> {
-        for _ in 0..SURPLUS_REPLIES_LIMIT {
-            let reply = self.reply(tried, deadline)?;
-            if !reply.is_preliminary() {
-                return Ok(reply);
-            }
-            log::debug!("control: a further preliminary reply is dropped: {reply}");
-        }
-        Err(self.endless_start(tried))
-    }
-
     /// A server that sends preliminary replies without end would hold the operation for ever.
     pub fn endless_start(&mut self, tried: &dyn std::fmt::Display) -> Error {
         self.give_up();
