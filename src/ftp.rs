@@ -15,6 +15,22 @@
 //! * `profile`: what was learned of the server, and its file
 //! * `listing`: parsers of listings
 //! * `protocol`: commands, replies, paths and times as bytes
+//!
+//! # Where a request goes
+//!
+//! * **A file**: `client` takes a connection (`pool/lease`), and a new one once after a loss (`client/retry`). `client/update`
+//!   plans how a change is stored. `transfer/start` sends `RETR`, `STOR` or `APPE` over a preconnected data connection, or has
+//!   one made (`data`). `transfer/download` and `transfer/upload` move the bytes. `transfer/replies` takes the replies, and
+//!   `transfer/followup` those to what was pipelined after the transfer (`client/after_store`).
+//! * **Attributes and names**: `client/step_flight` sends the commands of all steps as one flight (`control`).
+//! * **A listing**: `client/list` sends `MLSD` or `LIST`, and `listing/parser` parses the lines.
+//! * **A reply**: `control/reply_reader` reads it, `protocol/reply` gives it a meaning, and `profile/evidence` decides what it
+//!   proves about the server.
+//!
+//! # Lock order
+//!
+//! Each lock is taken alone, and none while the server is waited for. Exception: under the `state` of `pool.rs` the
+//! meters of `pool/traffic.rs` are read.
 
 pub(crate) mod client;
 pub(crate) mod config;

@@ -67,16 +67,16 @@ pub fn serve(
     live()?;
     let passed = {
         let vfs = Arc::clone(&vfs);
-        move |ino| vfs.told(ino)
+        move |ino| vfs.release_gone(ino)
     };
     match notifier.start(Arc::new(session.notifier()), passed) {
-        Ok(()) => vfs.tell(Some(Arc::clone(&notifier) as Arc<dyn Listener>)),
+        Ok(()) => vfs.set_listener(Some(Arc::clone(&notifier) as Arc<dyn Listener>)),
         Err(error) => log::error!(
             "kernel notifications disabled: {error}; changes of other clients show after a second"
         ),
     }
     let ended = session.run();
-    vfs.tell(None);
+    vfs.set_listener(None);
     notifier.end();
     let Counts { sent, dropped } = notifier.counts();
     log::info!("kernel notifications: {sent} sent, {dropped} dropped");

@@ -12,7 +12,9 @@
 //! * [`remote`] defines the interface between `vfs` and `ftp`.
 //! * [`process`] contains leaf modules: background, signals, logging, threads, private files and escaped text.
 //!
-//! The first lines of each folder's own file (`vfs.rs` for `vfs/`) describe its modules.
+//! The first lines of each folder's own file (`vfs.rs` for `vfs/`) describe its modules. Those of [`vfs`] and [`ftp`] also say
+//! which modules an operation passes, and in which order locks are taken. `CONTRIBUTING.md` says where an option, a quirk of
+//! a server and a log line go.
 
 pub mod cli;
 pub mod commands;

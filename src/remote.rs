@@ -7,7 +7,6 @@
 //!
 //! * `attributes`: kind, attributes and version of a file
 //! * `change`: what changed in a file, how it is stored, and the result
-//! * `step`: small commands and queries that can be pipelined
 //! * `path`: paths and names below the mounted directory
 //! * `deadline`: the timeout of an operation, which progress renews
 //! * `error`: errors, and what may be done about each
@@ -25,7 +24,6 @@ pub(crate) mod checked;
 pub(crate) mod deadline;
 pub(crate) mod error;
 pub(crate) mod path;
-pub(crate) mod step;
 pub(crate) mod temp_name;
 
 use std::time::Duration;
@@ -37,7 +35,6 @@ pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
 pub use crate::remote::deadline::Deadline;
 pub use crate::remote::error::{Error, Result, Why};
 pub use crate::remote::path::{RemotePath, is_name};
-pub use crate::remote::step::{Done, Step};
 pub use crate::remote::temp_name::{
     TEMP_NAME_LIMIT, is_own_temp_name, is_temp_name, make_temp_name,
 };
@@ -82,6 +79,50 @@ impl<'a> Ask<'a> {
     }
 }
 
+/// A small, independent command or query; several can be pipelined.
+#[derive(Clone, Debug)]
+pub enum Step<'a> {
+    /// Query the attributes of any path. Fails with [`Why::Unsupported`] without [`Traits::stats`].
+    Stat(&'a RemotePath),
+    /// Query size and time of a path that is known to be a file.
+    Version(&'a RemotePath),
+    /// Delete a file or a link.
+    Remove(&'a RemotePath),
+    /// Delete an empty directory.
+    RemoveDirectory(&'a RemotePath),
+    /// Create a directory.
+    MakeDirectory(&'a RemotePath),
+    /// Rename a file or directory; an existing target is replaced, as with rename(2).
+    Rename {
+        /// The old path.
+        from: &'a RemotePath,
+        /// The new path.
+        to: &'a RemotePath,
+    },
+    /// Create a symbolic link.
+    MakeLink {
+        /// The new name.
+        link: &'a RemotePath,
+        /// The target as passed to symlink(2).
+        target: &'a [u8],
+    },
+    /// Set the permission bits (`0o7777` at most).
+    SetMode(&'a RemotePath, u32),
+    /// Set the time of the last modification, seconds since 1970 in UTC.
+    SetModified(&'a RemotePath, i64),
+}
+
+/// Result of a [`Step`].
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// The change was made.
+    Changed,
+    /// Result of [`Step::Stat`].
+    Attributes(Attributes),
+    /// Result of [`Step::Version`].
+    Version(Version),
+}
+
 /// Whether a listing is complete.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completeness {
@@ -109,7 +150,7 @@ pub struct Traits {
     /// directory.
     pub lists_together: bool,
     /// A stored file can be appended to. True until that was seen to fail.
-    pub goes_on: bool,
+    pub appends: bool,
     /// A file was seen to be extended by a store beyond its end ([`Remote::probe_holes`]): holes are not sent.
     pub makes_holes: bool,
     /// [`Step::SetMode`] may work. True until it was seen to fail.
@@ -147,6 +188,20 @@ impl Reading {
 pub trait Source: Send {
     /// Reads the next bytes; returns 0 at the end, after the server has confirmed that it is the end.
     fn read(&mut self, buffer: &mut [u8], deadline: &Deadline) -> Result<usize>;
+
+    /// Reads to the end of the file, `limit` bytes at most.
+    fn read_up_to(&mut self, limit: usize, deadline: &Deadline) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; limit];
+        let mut filled = 0;
+        while filled < limit {
+            match self.read(&mut bytes[filled..], deadline)? {
+                0 => break,
+                length => filled += length,
+            }
+        }
+        bytes.truncate(filled);
+        Ok(bytes)
+    }
 
     /// Returns the version of the file at the start of the read, if it was asked for and answered.
     fn version(&self) -> Option<Version>;
@@ -217,13 +272,14 @@ pub trait Remote: Send + Sync {
         false
     }
 
-    /// Whether a request that failed by `error` is to be repeated, since callers wait for a server that does not answer.
-    fn outlasts(&self, error: &Error) -> bool {
+    /// Whether a request that failed by `error` is to be repeated, since callers wait for a server that does not answer
+    /// (`-o hard`).
+    fn waits_out(&self, error: &Error) -> bool {
         let _ = error;
         false
     }
 
-    /// From now on no request outlasts a server that does not answer: the mount ends.
+    /// From now on no request waits for a server that does not answer, as without `-o hard`: the mount ends.
     fn soften(&self) {}
 
     /// Performs steps in order and returns their results in that order; a failed step does not stop the
@@ -344,7 +400,7 @@ impl dyn Remote {
             return Ok(left);
         }
         let error = Error::timed_out(waiting);
-        if !self.outlasts(&error) {
+        if !self.waits_out(&error) {
             return Err(error);
         }
         deadline.progress();

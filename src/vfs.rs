@@ -22,6 +22,19 @@
 //! | `stats` | counters, and which directions of the line are busy |
 //! | `error` | errors, and the one function that makes an errno |
 //!
+//! # Where an operation goes
+//!
+//! * **read**: `ops/open` asks for the version of the file unless it is known well enough (`metadata/revalidate`). `ops/read`
+//!   takes each piece from the spool or from the server (`file/base_reads`): there the file's reader (`readahead`) finds it in
+//!   `cache/memory`, or waits for a stream, which `readahead/scheduler` starts and `readahead/fetcher` runs.
+//! * **write**: `ops/write` puts the bytes into the spool, and `upload/stream` sends them while they are written in order.
+//! * **close**: `ops/flush` has `upload/uploader` send what the server lacks, between the checks of `upload/preconditions`.
+//!   `upload/commit` takes over the outcome: what was not stored is dirty again, and close reports the error. After the last
+//!   close such data goes to lost+found (`writeback/last_close`). With `-o writeback` the file goes to the journal and the
+//!   queue instead (`writeback/worker`).
+//! * **lookup, readdir**: `metadata` answers while its answer is fresh; else it asks for a name (`metadata/revalidate`) or a
+//!   listing (`metadata/list`), and merges what comes into the tree (`inode/server_merge`).
+//!
 //! # Lock order
 //!
 //! A thread takes locks in the order of their ranks ([`lock_rank`]), outermost first:
@@ -99,7 +112,7 @@ use crate::vfs::cache::disk::Disk;
 use crate::vfs::cache::memory::Blocks;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::readahead::ReadContext;
@@ -109,8 +122,8 @@ use crate::vfs::upload::Uploader;
 
 pub use crate::vfs::attributes::extended::Before;
 pub use crate::vfs::attributes::ownership::{Caller, Creator};
+pub use crate::vfs::cache::Bytes;
 pub use crate::vfs::cache::disk::DiskCache;
-pub use crate::vfs::cache::read_buffer::Bytes;
 pub use crate::vfs::error::{Error, Result};
 pub use crate::vfs::file::append::Spot;
 pub use crate::vfs::inode::ROOT;
@@ -249,13 +262,13 @@ impl Vfs {
         Deadline::after(self.settings.timeout)
     }
 
-    /// From now on `listener` hears what other clients changed on the server; `None`: nothing does.
-    pub fn tell(&self, listener: Option<Arc<dyn Listener>>) {
-        self.table.lock().tell(listener);
+    /// Sets the listener to changes of other clients; `None`: there is none from now on.
+    pub fn set_listener(&self, listener: Option<Arc<dyn Listener>>) {
+        self.table.lock().set_listener(listener);
     }
 
-    /// News of a name that is gone were passed on, or never will be.
-    pub fn told(&self, ino: u64) {
+    /// Releases an inode that [`News::Gone`] has kept: the news were passed on, or never will be.
+    pub fn release_gone(&self, ino: u64) {
         self.table.lock().close(ino);
     }
 

@@ -157,7 +157,7 @@ impl Client {
         let paths = paths?;
         let mut lease = self.pool.lease(Purpose::Metadata, false, ask)?;
         let listed = stat_list::list(&self.pool, &mut lease, &paths, ask.deadline, each);
-        self.noted(listed, ask).inspect_err(|error| {
+        self.report_failure(listed, ask).inspect_err(|error| {
             self.note_stat(paths.first().map_or(&b"/"[..], Vec::as_slice), error)
         })
     }
@@ -248,7 +248,7 @@ impl Client {
 
     /// The absolute paths that must be at rest before `steps`: those that the steps change, and those whose version they ask
     /// for, since the version decides what to send.
-    fn settled_before(&self, steps: &[Step<'_>], urgency: Urgency) -> Vec<Vec<u8>> {
+    fn paths_to_recheck(&self, steps: &[Step<'_>], urgency: Urgency) -> Vec<Vec<u8>> {
         let paths = steps.iter().flat_map(|step| match step {
             Step::Stat(_) => [None, None],
             // An upload relies on the version; a reader must not wait for a path to come to rest.
@@ -267,7 +267,8 @@ impl Client {
         absolute.flatten().collect()
     }
 
-    fn behind(&self, file: &RemotePath, then: Then) -> Option<UploadFollowup> {
+    /// The commands that follow the upload of `file` in the same write.
+    fn upload_followup(&self, file: &RemotePath, then: Then) -> Option<UploadFollowup> {
         after_store::followup(&self.pool, file, then)
     }
 
@@ -281,7 +282,7 @@ impl Client {
         for name in steps.iter().filter_map(made_name) {
             odd_names::check(&self.pool, &self.name_trials, name, ask)?;
         }
-        let writes = self.settled_before(steps, ask.urgency);
+        let writes = self.paths_to_recheck(steps, ask.urgency);
         self.repeat(Purpose::Metadata, &writes, ask, |mut lease, again| {
             let pool = &self.pool;
             let (profile, root) = (pool.profile(), pool.root());
@@ -298,7 +299,7 @@ impl Remote for Client {
             stats_without_mlst: stat_by_list::is_possible(learned),
             lists_together: stat_list::is_possible(learned),
             hides_directories: learned.listing.hides_directories && !learned.stats(),
-            goes_on: learned.partial.appe != Support::No
+            appends: learned.partial.appe != Support::No
                 || learned.partial.rest_stor == Support::Yes,
             makes_holes: learned.makes_holes(),
             sets_modes: (learned.features.mff_mode || learned.attributes.chmod != Support::No)
@@ -315,7 +316,7 @@ impl Remote for Client {
         self.pool.is_away()
     }
 
-    fn outlasts(&self, error: &Error) -> bool {
+    fn waits_out(&self, error: &Error) -> bool {
         let waits = match error {
             Error::TimedOut { .. } => true,
             Error::Lost { .. } => self.pool.is_away(),
@@ -534,7 +535,7 @@ impl Remote for Client {
                     taken: None,
                 };
                 begins();
-                Upload::open(lease, store, self.behind(file, then), ask.deadline)
+                Upload::open(lease, store, self.upload_followup(file, then), ask.deadline)
             };
             let open = || self.repeat(Purpose::Transfer, &writes, ask, open);
             let mut upload = self.by_path_or_name(Upload::is_agreed, open)?;
@@ -582,9 +583,9 @@ impl Remote for Client {
         let writes = [path.clone()];
         let create = |lease, _| {
             // An existing file must not be changed by pipelined commands.
-            let behind = self.behind(file, Then::default());
+            let followup = self.upload_followup(file, Then::default());
             begins();
-            Upload::create(lease, &path, behind, &made, ask.deadline)
+            Upload::create(lease, &path, followup, &made, ask.deadline)
         };
         let create = || self.repeat(Purpose::Transfer, &writes, ask, create);
         let mut upload = self.by_path_or_name(Upload::is_agreed, create)?;
@@ -631,7 +632,7 @@ impl Remote for Client {
             steps,
             confirm: &|then| self.confirm(file, then, ask),
         };
-        self.by_path_or_name(|_| true, || self.noted(update.run(plan), ask))
+        self.by_path_or_name(|_| true, || self.report_failure(update.run(plan), ask))
     }
 
     fn confirm(&self, file: &RemotePath, then: Then, ask: &Ask<'_>) -> Result<Updated> {

@@ -7,6 +7,7 @@
 //! * `tls`: encrypts control and data connections
 //! * `reply_reader`: reads replies from what has come
 //! * `owed_replies`: counts the replies that the server owes
+//! * `misfit_replies`: takes surplus replies, and preliminary replies that are late or come twice
 //! * `version_query`: asks for size and time of a file
 //! * `by_name`: sends commands by `CWD` and a bare name, where paths are refused
 //! * `foreign`: recognizes servers of other protocols
@@ -19,6 +20,7 @@
 pub(crate) mod by_name;
 pub(crate) mod foreign;
 pub(crate) mod login;
+pub(crate) mod misfit_replies;
 pub(crate) mod owed_replies;
 pub(crate) mod reply_reader;
 pub(crate) mod tls;
@@ -32,6 +34,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::foreign::Foreign;
+use crate::ftp::control::misfit_replies::SURPLUS_REPLIES_LIMIT;
 use crate::ftp::control::owed_replies::{Consent, OwedReplies, PipelineOutcome, Pipelining};
 use crate::ftp::control::reply_reader::{ReadError, ReplyReader};
 use crate::ftp::net::route::Route;
@@ -102,11 +105,6 @@ pub const FEW_COMMANDS: usize = FLIGHT_COMMANDS / 2;
 const FLIGHT_PATIENCE: Duration = Duration::from_secs(5);
 /// Greetings after the first that are dropped: embedded servers send one reply for each line of theirs.
 const SURPLUS_GREETINGS_LIMIT: usize = 16;
-/// Replies in a row to one command that are dropped.
-pub const SURPLUS_REPLIES_LIMIT: usize = 16;
-/// How long after a reply another one to the same command is waited for, where the server was seen to send such: it is sent
-/// at once, but in a packet of its own.
-const SURPLUS_PATIENCE: Duration = Duration::from_millis(20);
 /// The reply that greets (RFC 959 section 5.4); before the login it answers no command.
 const SERVICE_READY: u16 = 220;
 
@@ -259,38 +257,38 @@ impl Control {
             .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
     }
 
-    /// Sends commands and after them `last`, which may begin a transfer, in one write where pipelining is on,
-    /// and returns the final replies to `before`. The replies to `last` and to `behind` are owed:
-    /// [`Control::reply`] takes them. `sent` is done in between.
-    pub fn lead(
+    /// Sends the commands `before`, then `transfer`, which may begin a transfer, then those `after` it, in one write where
+    /// pipelining is on, and returns the final replies to `before`. The replies to `transfer` and to `after` are owed:
+    /// [`Control::reply`] takes them. `sent` is called between the write and the replies.
+    pub fn send_transfer(
         &mut self,
         before: &[Command<'_>],
-        last: Command<'_>,
-        behind: &[Command<'_>],
+        transfer: Command<'_>,
+        after: &[Command<'_>],
         sent: impl FnOnce(),
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
         self.owed.consent = Consent::Given;
         if !self.is_pipelining() {
             // A command between REST and its STOR would end the REST.
-            let last = match self.by_name(last, deadline)? {
-                Ok(last) => last,
-                Err(refusal) => return Err(refusal.refusal(last)),
+            let transfer = match self.by_name(transfer, deadline)? {
+                Ok(transfer) => transfer,
+                Err(refusal) => return Err(refusal.refusal(transfer)),
             };
             let replies = self.flight(before, deadline)?;
             let begins_elsewhere = before.iter().zip(&replies).any(|(command, reply)| {
                 matches!(command, Command::Rest(_)) && !reply.is_intermediate()
             });
             if !begins_elsewhere {
-                self.send(&[last], deadline)?;
+                self.send(&[transfer], deadline)?;
                 sent();
             }
             return Ok(replies);
         }
         let all: Vec<_> = before
             .iter()
-            .chain([&last])
-            .chain(behind)
+            .chain([&transfer])
+            .chain(after)
             .copied()
             .collect();
         self.send(&all, deadline)?;
@@ -334,71 +332,6 @@ impl Control {
             self.here.names = None;
         }
         Ok(())
-    }
-
-    /// An error where a reply is there before the command that it would be taken for. What ends the session is left to be
-    /// taken. On a server that answers twice it is the second reply to what went before, and dropped.
-    fn check_no_surplus(&mut self, commands: &[Command<'_>], deadline: &Deadline) -> Result<()> {
-        let tried = commands.first().map(ToString::to_string);
-        let tried = tried.unwrap_or_default();
-        if !self.logged_in || self.owed.count() > 0 {
-            return Ok(());
-        }
-        if self.owed.doubles {
-            return self.take_surplus(&tried, deadline);
-        }
-        if !self.has_input() || self.reader.is_empty() && self.stream.is_ending() {
-            return Ok(());
-        }
-        Err(self.surplus(&tried))
-    }
-
-    /// Drops the replies that are there and answer nothing.
-    fn take_surplus(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<()> {
-        for _ in 0..SURPLUS_REPLIES_LIMIT {
-            if !self.has_input() {
-                return Ok(());
-            }
-            let surplus = self.reply(tried, deadline)?;
-            log::debug!("control: a reply that nothing has asked for is dropped: {surplus}");
-        }
-        Err(self.surplus(tried))
-    }
-
-    fn surplus(&mut self, tried: &dyn std::fmt::Display) -> Error {
-        self.note_surplus();
-        let cause = "more replies came than commands were sent";
-        Error::lost(tried.to_string(), cause)
-    }
-
-    /// More replies came than are owed: which answers which command is unknown.
-    pub fn note_surplus(&mut self) {
-        self.give_up();
-        self.owed.note_surplus();
-    }
-
-    /// The server answers some commands twice: what comes after a reply, before the next command, is dropped.
-    pub fn expect_surplus(&mut self) {
-        self.owed.doubles = true;
-    }
-
-    fn drop_surplus(&mut self, tried: &dyn std::fmt::Display, deadline: &Deadline) -> Result<()> {
-        if !self.owed.doubles || self.is_pipelining() || self.owed.count() > 0 {
-            return Ok(());
-        }
-        let begun = Instant::now();
-        loop {
-            match self.take_surplus(tried, deadline) {
-                // The end of the session is no reply: what was answered before it stands.
-                Err(_) if self.is_ended_by_server() => return Ok(()),
-                taken => taken?,
-            }
-            let left = SURPLUS_PATIENCE.saturating_sub(begun.elapsed());
-            if left.is_zero() {
-                return Ok(());
-            }
-            self.await_either(None, (begun, left), tried, deadline)?;
-        }
     }
 
     /// The directory that was entered last, absolute and in the server's bytes; `None` where the login left us.
@@ -502,66 +435,6 @@ impl Control {
             log::debug!("control: a further preliminary reply is dropped: {reply}");
         }
         Err(self.endless_start(tried))
-    }
-
-    /// A server that sends preliminary replies without end would hold the operation for ever.
-    pub fn endless_start(&mut self, tried: &dyn std::fmt::Display) -> Error {
-        self.give_up();
-        Error::misbehaved(tried.to_string(), "preliminary replies without end")
-    }
-
-    /// The preliminary reply to a transfer may come at any time until its final one, and starts nothing any more.
-    pub fn expect_late_start(&mut self) {
-        self.owed.consent = Consent::Awaited;
-    }
-
-    /// A transfer was confirmed without a preliminary reply: one that comes after that is dropped.
-    pub fn expect_preliminary(&mut self) {
-        self.owed.preliminary = true;
-    }
-
-    /// Whether the preliminary reply to the running transfer has not been taken yet.
-    pub fn starts_late(&self) -> bool {
-        self.owed.consent == Consent::Awaited
-    }
-
-    /// Whether the running transfer was agreed to.
-    pub fn is_agreed(&self) -> bool {
-        self.owed.consent == Consent::Given
-    }
-
-    /// Whether the transfer was refused though its data moved already: the server has taken nothing of it.
-    pub fn is_refused_late(&self) -> bool {
-        self.owed.consent == Consent::Refused
-    }
-
-    /// The refusal of the running transfer, where it came in place of its late preliminary reply.
-    pub fn take_late_refusal(
-        &mut self,
-        tried: &dyn std::fmt::Display,
-        deadline: &Deadline,
-    ) -> Result<Option<Reply>> {
-        if !self.starts_late() || !self.has_input() {
-            return Ok(None);
-        }
-        self.take_late_start(tried, deadline)
-    }
-
-    /// Takes the late preliminary reply; what came in its place is returned.
-    fn take_late_start(
-        &mut self,
-        tried: &dyn std::fmt::Display,
-        deadline: &Deadline,
-    ) -> Result<Option<Reply>> {
-        let reply = self.next_reply(tried, deadline)?;
-        if reply.is_completion() {
-            self.expect_preliminary();
-        }
-        self.owed.consent = match reply.is_preliminary() || reply.is_completion() {
-            true => Consent::Given,
-            false => Consent::Refused,
-        };
-        Ok((!reply.is_preliminary()).then_some(reply))
     }
 
     /// Waits until the server says something, or until `other` has something to read, or for `slice`, or a little less; the

@@ -25,6 +25,7 @@ pub(crate) fn errno(operation: &str, error: &Error) -> Errno {
     Errno::from_i32(error.to_errno())
 }
 
+/// Replies with success or an error alone.
 pub(crate) fn done(operation: &str, reply: ReplyEmpty, result: Result<()>) {
     match result {
         Ok(()) => reply.ok(),
@@ -32,6 +33,7 @@ pub(crate) fn done(operation: &str, reply: ReplyEmpty, result: Result<()>) {
     }
 }
 
+/// Replies with the bytes of a file or the target of a link.
 pub(crate) fn data(operation: &str, reply: ReplyData, result: Result<impl Into<Bytes>>) {
     match result {
         Ok(bytes) => bytes.into().with(|bytes| reply.data(bytes)),
@@ -39,6 +41,7 @@ pub(crate) fn data(operation: &str, reply: ReplyData, result: Result<impl Into<B
     }
 }
 
+/// Replies with the attributes of a name; the kernel holds a lookup of it from then on.
 pub(crate) fn entry(operation: &str, reply: ReplyEntry, result: Result<Attr>) {
     match result {
         Ok(attr) => reply.entry(&attr.ttl, &file_attr(&attr), Generation(0)),
@@ -46,6 +49,7 @@ pub(crate) fn entry(operation: &str, reply: ReplyEntry, result: Result<Attr>) {
     }
 }
 
+/// Replies with attributes.
 pub(crate) fn attributes(operation: &str, reply: ReplyAttr, result: Result<Attr>) {
     match result {
         Ok(attr) => reply.attr(&attr.ttl, &file_attr(&attr)),
@@ -53,6 +57,7 @@ pub(crate) fn attributes(operation: &str, reply: ReplyAttr, result: Result<Attr>
     }
 }
 
+/// Replies to statfs.
 pub(crate) fn filled(reply: ReplyStatfs, space: Space) {
     reply.statfs(
         space.blocks,
@@ -105,6 +110,7 @@ pub(crate) fn attribute(reply: ReplyXattr, size: u32, value: &[u8]) {
     }
 }
 
+/// The flags of the reply to open: whether the kernel keeps its pages of the file, and whether it sends a FLUSH.
 pub(crate) fn open_flags(open: Open, flags: i32) -> FopenFlags {
     let mut fopen = FopenFlags::empty();
     if open.sizeless {
@@ -118,6 +124,7 @@ pub(crate) fn open_flags(open: Open, flags: i32) -> FopenFlags {
     fopen
 }
 
+/// The type of a file for the kernel.
 pub(crate) fn file_type(kind: Kind) -> FileType {
     match kind {
         Kind::File => FileType::RegularFile,
@@ -128,6 +135,7 @@ pub(crate) fn file_type(kind: Kind) -> FileType {
     }
 }
 
+/// The attributes of a file for the kernel.
 pub(crate) fn file_attr(attr: &Attr) -> FileAttr {
     FileAttr {
         ino: INodeNo(attr.ino),

@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use crate::remote::attributes::Version;
 use crate::remote::error::Result;
 use crate::remote::path::RemotePath;
-use crate::remote::step::{Done, Step};
+use crate::remote::{Done, Step};
 
 /// How a changed file is stored; the FTP client decides (see [`Remote::plan`](crate::remote::Remote::plan)).
 #[derive(Clone, Debug, PartialEq, Eq)]

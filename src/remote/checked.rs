@@ -37,8 +37,8 @@ impl Remote for Checked {
         self.inner.is_away()
     }
 
-    fn outlasts(&self, error: &Error) -> bool {
-        self.inner.outlasts(error)
+    fn waits_out(&self, error: &Error) -> bool {
+        self.inner.waits_out(error)
     }
 
     fn soften(&self) {

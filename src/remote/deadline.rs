@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// than one that sends nothing.
 const LEAST_RATE: u64 = 1024;
 
-/// The time after which an operation fails: so long *without progress*.
+/// The time after which an operation fails: the timeout *without progress*.
 ///
 /// It is created when the operation arrives and passed down through all that it does, retries
 /// included. Progress is a whole reply, or [`LEAST_RATE`] bytes for each second of the timeout.
@@ -49,7 +49,7 @@ impl Deadline {
         }
     }
 
-    /// Returns the same deadline for a part of the operation that may take so long at most.
+    /// Returns the same deadline for a part of the operation that may take less.
     pub fn within(&self, limit: Duration) -> Self {
         Self {
             end: Some(Instant::now() + limit),

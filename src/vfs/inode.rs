@@ -138,8 +138,8 @@ impl Tree {
         tree
     }
 
-    /// `listener` gets the changes of other clients from now on; `None`: no one does.
-    pub fn tell(&mut self, listener: Option<Arc<dyn Listener>>) {
+    /// Sets the listener to changes of other clients; `None`: there is none from now on.
+    pub fn set_listener(&mut self, listener: Option<Arc<dyn Listener>>) {
         self.listener = listener;
     }
 

@@ -11,7 +11,8 @@
 //! * `record`: records as bytes
 //! * `directory`: the directory of the logs of one server and user, and its lock
 //! * `takeover`: takes over what dead mounts have left
-//! * `handle`: the journal as the rest of a mount uses it
+//!
+//! [`JournalHandle`] is the journal as the rest of a mount uses it: whether there is one, and whether closes rely on it.
 //!
 //! # Lock order
 //!
@@ -19,7 +20,6 @@
 //! the file system is held while a commit or a sync is waited for.
 
 pub mod directory;
-pub(crate) mod handle;
 pub mod record;
 pub mod takeover;
 
@@ -28,12 +28,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::process::lock_order::assert_none_held;
-use crate::remote::ReadAt;
+use crate::remote::{ReadAt, RemotePath};
 use crate::vfs::journal::directory::{Directory, Locked, data_name, own};
 use crate::vfs::journal::record::{Intent, Record};
 use crate::vfs::spool::SpoolFile;
@@ -319,6 +320,61 @@ impl State {
                     records.push(at);
                 }
             }
+        }
+    }
+}
+
+/// The journal of a mount, once it is open.
+#[derive(Debug)]
+pub struct JournalHandle {
+    journal: OnceLock<Journal>,
+    /// Whether closes return before the server has the file.
+    write_back: bool,
+    /// The mounted directory on the server, absolute, without a `/` at its end.
+    root: Vec<u8>,
+}
+
+impl JournalHandle {
+    /// No journal yet.
+    pub(crate) fn new(write_back: bool, root: Vec<u8>) -> Self {
+        Self {
+            journal: OnceLock::new(),
+            write_back,
+            root,
+        }
+    }
+
+    /// The journal, if there is one.
+    pub(crate) fn get(&self) -> Option<&Journal> {
+        self.journal.get()
+    }
+
+    /// From now on this is the journal. The first one stays.
+    pub(crate) fn set(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// Whether closes return before the server has the file.
+    pub(crate) fn is_write_back(&self) -> bool {
+        self.write_back && self.get().is_some()
+    }
+
+    /// The absolute path on the server of a path in the mount.
+    pub(crate) fn absolute(&self, path: &RemotePath) -> Vec<u8> {
+        [&self.root[..], b"/", path.as_bytes()].concat()
+    }
+
+    /// The path in the mount of an absolute path on the server; `None` where it lies outside.
+    pub(crate) fn inside(&self, path: &[u8]) -> Option<RemotePath> {
+        let rest = path.strip_prefix(&self.root[..])?.strip_prefix(b"/")?;
+        rest.split(|&byte| byte == b'/')
+            .try_fold(RemotePath::root(), |path, name| path.join(name))
+    }
+
+    /// A name has changed on the server: nothing that was stored under it before comes back, not even after a power cut.
+    pub(crate) fn sync_ended(&self) {
+        if let Some(journal) = self.get() {
+            journal.sync_ended();
         }
     }
 }

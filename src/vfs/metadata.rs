@@ -1,11 +1,10 @@
 //! Metadata: names, attributes and listings, from memory while they are fresh, else from the server.
 //!
 //! A directory is listed by one caller at a time, and the others share that listing (single-flight). What was asked for
-//! before a local change never overwrites it (see `inode.rs`).
+//! before a local change never overwrites it (see `inode.rs`). Absent names are remembered, too (negative caching).
 //!
 //! * `revalidate`: answers for names and attributes
-//! * `list`: lists directories into the tree
-//! * `single_flight`: the right to list a directory
+//! * `list`: lists directories into the tree, each by one caller at a time (single-flight)
 //! * `name_walk`: detects programs that ask for names one by one, directory after directory
 //! * `link_files`: symbolic links that are stored in regular files
 //!
@@ -16,7 +15,6 @@ pub(crate) mod link_files;
 pub(crate) mod list;
 mod name_walk;
 pub(crate) mod revalidate;
-pub(crate) mod single_flight;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -28,8 +26,8 @@ use crate::process::lock_order::{ALONE, OrderedMutex};
 use crate::remote::{Remote, RemotePath, Version};
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::link_files::REMEMBERED_FILES;
+use crate::vfs::metadata::list::Listings;
 use crate::vfs::metadata::name_walk::NameWalk;
-use crate::vfs::metadata::single_flight::Listings;
 use crate::vfs::settings::{Lifetimes, Settings};
 
 /// What is known of names and attributes, and how it is learned.

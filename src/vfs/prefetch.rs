@@ -1,22 +1,21 @@
 //! Speculative work: the next directories of a walk are listed, and the next small files fetched, before they are asked for.
 //!
 //! Two detectors watch what is looked at. Their guesses are carried out on connections that no caller waits for, with a
-//! limited number of threads.
+//! limited number of threads ([`Permits`]).
 //!
 //! * `walk_detector`: detects walks through a tree
 //! * `directories`: lists the next directories of a walk
 //! * `file_sequence`: detects sequences of files
 //! * `files`: fetches the next small files, and a small file with its open
-//! * `permits`: limits the number of threads
 //!
 //! Lock order: the lock of the file sequences before the inode table's; that of the walks is taken alone.
 
 pub(crate) mod directories;
 pub(crate) mod file_sequence;
 pub(crate) mod files;
-pub(crate) mod permits;
 pub(crate) mod walk_detector;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -25,7 +24,6 @@ use crate::remote::Remote;
 use crate::vfs::inode::table::Table;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::prefetch::files::Fetching;
-use crate::vfs::prefetch::permits::Permits;
 use crate::vfs::prefetch::walk_detector::Walks;
 use crate::vfs::readahead::ReadContext;
 
@@ -74,5 +72,28 @@ impl Prefetcher {
     pub(crate) fn forget(&self) {
         self.walks.lock().forget();
         self.fetching.sequences.lock().forget();
+    }
+}
+
+/// Permits for speculative work.
+#[derive(Debug, Default)]
+pub struct Permits(Arc<AtomicUsize>);
+
+/// A permit, taken until it is dropped.
+pub struct Permit(Arc<AtomicUsize>);
+
+impl Permits {
+    /// A permit, unless `limit` are taken.
+    pub fn take(&self, limit: usize) -> Option<Permit> {
+        // One that was too much is given back at once, by its end.
+        let permit = Permit(Arc::clone(&self.0));
+        let taken = self.0.fetch_add(1, Ordering::Relaxed);
+        (taken < limit).then_some(permit)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -45,8 +45,7 @@ use crate::process::lock_order::{ALONE, OrderedCondvar, OrderedGuard, OrderedMut
 use crate::remote::{Deadline, Error, RemotePath, Result, Version, Why};
 use crate::vfs::cache::disk::Content;
 use crate::vfs::cache::memory::Key;
-use crate::vfs::cache::read_buffer::Bytes;
-use crate::vfs::cache::{BLOCK, Block};
+use crate::vfs::cache::{BLOCK, Block, Bytes};
 use crate::vfs::lock_rank;
 use crate::vfs::readahead::parallelism::Parallelism;
 use crate::vfs::readahead::stream_set::ReaderState;

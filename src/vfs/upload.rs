@@ -1,16 +1,14 @@
 //! Uploads: bringing written data to the server, and checking that it arrived.
 //!
 //! The plan of an upload sends the least that is correct: append, patch, or the whole file. What an upload relies on is
-//! checked before a byte is sent, its outcome afterwards. Sequential writes stream while they are written. What cannot be
-//! stored is kept in lost+found.
+//! checked before a byte is sent, its outcome afterwards. Sequential writes stream while they are written. What the server
+//! refuses stays dirty, for the next close or fsync; what cannot be stored by the last close is kept in lost+found.
 //!
 //! * `uploader`: uploads a file as it is now, by the cheapest plan
-//! * `upload_bytes`: the bytes of an upload, as the FTP client reads them
 //! * `preconditions`: checks what an upload relies on, and what it has made
 //! * `commit`: takes over the outcome: the new base, or what has to be sent again
 //! * `stream`: sends sequential writes while they are written
-//! * `atomic`: temporary name and rename (`-o atomic`)
-//! * `in_place`: remembers where no rename may replace a file
+//! * `atomic`: temporary name and rename (`-o atomic`), and where no rename may replace a file
 //! * `exclusive`: stores files whose names must be new
 //! * `replacement`: finds servers that never replace a file
 //! * `checksum`: computes checksums of what was stored
@@ -26,28 +24,31 @@ pub(crate) mod atomic;
 pub(crate) mod checksum;
 pub(crate) mod commit;
 pub(crate) mod exclusive;
-pub(crate) mod in_place;
 pub(crate) mod lost_found;
 pub(crate) mod move_by_copy;
 pub(crate) mod open_fds;
 pub(crate) mod preconditions;
 pub(crate) mod replacement;
 pub(crate) mod stream;
-pub(crate) mod upload_bytes;
 pub(crate) mod uploader;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::process::lock_order::OrderedMutex;
-use crate::remote::Remote;
+use crate::remote::{ReadAt, Remote};
 use crate::vfs::attributes::AttributeOverlay;
+use crate::vfs::file::open_file::File;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::Journal;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::lock_rank;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
-use crate::vfs::upload::in_place::InPlace;
+use crate::vfs::spool::SpoolFile;
+use crate::vfs::upload::atomic::InPlace;
 use crate::vfs::upload::replacement::Replacing;
 use crate::vfs::upload::stream::Streams;
 
@@ -100,5 +101,47 @@ impl Uploader {
     pub(crate) fn forget_server(&self) {
         *self.in_place.lock() = InPlace::default();
         *self.replacing.lock() = Replacing::default();
+    }
+}
+
+/// The bytes of an upload.
+pub(crate) struct UploadBytes<'a> {
+    pub(crate) file: &'a File,
+    spool: Option<Arc<SpoolFile>>,
+    journal: Option<&'a Journal>,
+    /// Counts the bytes that were sent.
+    moved: &'a AtomicU64,
+    /// Bytes that were read and are not known to be sent.
+    next: AtomicU64,
+}
+
+impl<'a> UploadBytes<'a> {
+    /// The bytes of an upload of `file`.
+    pub(crate) fn new(files: &'a OpenFiles, file: &'a File, spool: Option<Arc<SpoolFile>>) -> Self {
+        Self {
+            file,
+            spool,
+            journal: files.journal.get(),
+            moved: &files.readers.traffic.moved,
+            next: AtomicU64::new(0),
+        }
+    }
+}
+
+impl ReadAt for UploadBytes<'_> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        // The FTP client asks for more once it has sent what came before.
+        let sent = self.next.swap(buffer.len() as u64, Ordering::Relaxed);
+        self.moved.fetch_add(sent, Ordering::Relaxed);
+        self.spool.read_exact_at(buffer, offset)
+    }
+
+    fn begins(&self) {
+        // What an earlier try has read does not count.
+        self.next.store(0, Ordering::Relaxed);
+        let news = self.file.body.lock().mark_upload_begun();
+        if let (Some(journal), Some(id)) = (self.journal, news) {
+            journal.begun(id);
+        }
     }
 }

@@ -26,7 +26,7 @@ use crate::remote::Remote;
 use crate::vfs::attributes::AttributeOverlay;
 use crate::vfs::file::open_files::OpenFiles;
 use crate::vfs::inode::table::Table;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::metadata::Metadata;
 use crate::vfs::settings::Settings;
 use crate::vfs::upload::Uploader;

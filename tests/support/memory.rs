@@ -299,7 +299,7 @@ impl Remote for Memory {
         Traits {
             stats: self.stats,
             seeks: true,
-            goes_on: true,
+            appends: true,
             sets_modes: true,
             sets_times: true,
             ..Traits::default()

@@ -53,7 +53,7 @@ struct Steps {
 /// The question for the mode of a file that has just been made.
 #[derive(Debug)]
 enum ModeQuery {
-    /// The reply to `MLST` tells it, which asks for the version.
+    /// The `MLST` of this path, which asks for the version, reports the mode too.
     Mlst(Vec<u8>),
     /// `STAT` of the absolute path.
     Stat(Vec<u8>, Nonce),

@@ -282,7 +282,7 @@ fn content(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Vec<u8>> {
     let mut download = Download::open(lease, path, &Reading::at(0), ask.deadline)?;
     // One byte more than the file can have.
     let limit = BEFORE.len() + BEYOND + PART.len() + 1;
-    read_up_to(limit, &mut download, ask.deadline)
+    download.read_up_to(limit, ask.deadline)
 }
 
 /// Stores `bytes` by `command` at the offset `at`.
@@ -311,18 +311,4 @@ pub fn store_part(
     let stored = store(lease, Command::Stor(path), at as u64, part, deadline);
     profile.learn(|learned| learned.partial.rest_retr = before);
     stored
-}
-
-/// Reads to the end of the file, `limit` bytes at most.
-pub fn read_up_to(limit: usize, source: &mut dyn Source, deadline: &Deadline) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; limit];
-    let mut filled = 0;
-    while filled < limit {
-        match source.read(&mut bytes[filled..], deadline)? {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

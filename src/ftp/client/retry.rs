@@ -80,8 +80,8 @@ impl Client {
         let (mut work, mut again) = (work, false);
         loop {
             let result = self.try_twice(purpose, writes, ask, again, &mut work);
-            match self.noted(result, ask) {
-                Err(error) if ask.urgency != Urgency::Ahead && self.outlasts(&error) => {
+            match self.report_failure(result, ask) {
+                Err(error) if ask.urgency != Urgency::Ahead && self.waits_out(&error) => {
                     ask.deadline.progress();
                     again = true;
                 }
@@ -90,8 +90,8 @@ impl Client {
         }
     }
 
-    /// Tells the pool of a failure.
-    pub(crate) fn noted<T>(&self, result: Result<T>, ask: &Ask<'_>) -> Result<T> {
+    /// Passes a result on, and reports its failure to the pool.
+    pub(crate) fn report_failure<T>(&self, result: Result<T>, ask: &Ask<'_>) -> Result<T> {
         result.inspect_err(|error| self.pool.note_failure(error, ask.deadline))
     }
 

@@ -50,6 +50,7 @@ pub fn setters(learned: &Learned) -> Vec<TimeSetter> {
     }
 }
 
+/// The command of `setter` that sets a time, in seconds since 1970.
 pub fn set_time<'a>(
     learned: &Learned,
     setter: TimeSetter,
@@ -104,6 +105,7 @@ impl SetAttributes<'_> {
         Ok(self.mode(path, mode, &reply))
     }
 
+    /// Judges the reply to the command that sets permission bits.
     pub fn mode(&self, path: &[u8], mode: u32, reply: &Reply) -> Result<Done> {
         if self.profile.note(Capability::Chmod, path, reply) == Verdict::Works {
             return Ok(Done::Changed);

@@ -367,6 +367,7 @@ impl Update<'_> {
         }
     }
 
+    /// Sends one range of the bytes by one transfer; `fresh` is whether that needs a new connection.
     pub(crate) fn send(
         &self,
         fresh: bool,
@@ -389,6 +390,7 @@ impl Update<'_> {
         upload::upload(lease, what, bytes, followup, taken, self.ask.deadline)
     }
 
+    /// Performs one step.
     pub(crate) fn one(&self, step: Step<'_>) -> Result<Done> {
         (self.steps)(&[step])
             .pop()

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use nix::poll::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::ftp::control::{Control, SURPLUS_REPLIES_LIMIT, blame};
+use crate::ftp::control::misfit_replies::SURPLUS_REPLIES_LIMIT;
+use crate::ftp::control::{Control, blame};
 use crate::ftp::data::Policy;
 use crate::ftp::net::local_address::is_ours;
 use crate::ftp::net::stream::{Bind, Stream, wait_for};

@@ -65,16 +65,12 @@ impl Preconnected {
         };
         let (mut leading, what) = (LeadingCommands::new(&[], false), Command::Noop);
         let port = passive::listen(control, profile, policy, way, what, &mut leading, deadline)?;
-        Ok(Some(Self {
-            way,
-            stream: port.begin(control, deadline)?,
-            made: Instant::now(),
-            made_in: control.directory().cloned(),
-        }))
+        let stream = port.begin(control, deadline)?;
+        Ok(Some(Self::over(way, stream, control)))
     }
 
-    /// A data connection that was made and not used, for the next try.
-    pub fn unused(way: DataMode, stream: Stream, control: &Control) -> Self {
+    /// A data connection that was made just now and carries nothing yet.
+    pub fn over(way: DataMode, stream: Stream, control: &Control) -> Self {
         Self {
             way,
             stream,
@@ -107,12 +103,8 @@ impl Preconnected {
             return Ok(None);
         };
         let port = passive::port_in(reply, passive::command(way), control, profile, policy)?;
-        Ok(Some(Self {
-            way,
-            stream: port.begin(control, deadline)?,
-            made: Instant::now(),
-            made_in: control.directory().cloned(),
-        }))
+        let stream = port.begin(control, deadline)?;
+        Ok(Some(Self::over(way, stream, control)))
     }
 
     /// The result of an attempt to make one: a failed one is remembered, and is no error.

@@ -34,7 +34,7 @@ impl RouteChanges {
         Ok(Self(socket))
     }
 
-    /// Waits for a change, so long at most; returns whether there was one.
+    /// Waits for a change, for `patience` at most; returns whether there was one.
     pub fn await_change(&self, patience: Duration) -> bool {
         let patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];

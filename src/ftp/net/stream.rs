@@ -474,7 +474,7 @@ fn check_acknowledged(tcp: &TcpStream, since: Instant, limit: Duration) -> io::R
     }
 }
 
-/// Whether packets are under way, and the peer's kernel has sent nothing for so long. One whose window is full answers
+/// Whether packets are under way, and the peer's kernel has sent nothing for `limit`. One whose window is full answers
 /// probes.
 fn is_unacknowledged_for(tcp: &TcpStream, limit: Duration) -> bool {
     // SAFETY: all fields are integers, of which zero is a value.

@@ -134,6 +134,7 @@ impl Pool {
         Preconnected::if_made(made, &self.profile)
     }
 
+    /// Starts to make one more connection, on a thread of its own. It counts as `connecting` until then.
     pub(crate) fn start_growing(self: &Arc<Self>, state: &mut PoolState, deadline: Deadline) {
         state.live += 1;
         state.connecting += 1;

@@ -3,8 +3,9 @@
 //! An operation whose deadline has passed while the server sent nothing on any connection makes the server count as
 //! away, and so does a missing route to it. From then on callers wait [`AWAY_PATIENCE`] for a connection and no longer,
 //! and the search for the server tries to connect: after pauses that grow, at once when the kernel reports a change of
-//! links, addresses or routes (rtnetlink(7)) or the machine wakes from a suspend, and at once when a caller comes. The first success ends it, and so does any
-//! byte that comes on an older connection. A server that refuses the login is reachable.
+//! links, addresses or routes (rtnetlink(7)) or the machine wakes from a suspend, and at once when a caller comes. The
+//! first success ends it, and so does any byte that comes on an older connection. A server that refuses the login is
+//! reachable.
 //!
 //! One idle connection is asked by a `NOOP`: where only new connections are lost, by a firewall that counts them, those that
 //! there are serve on.

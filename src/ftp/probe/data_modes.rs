@@ -13,8 +13,8 @@ use crate::ftp::pool::Lease;
 use crate::ftp::profile::DataMode;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::data_address::passive_address;
-use crate::ftp::transfer::finish::{last_words, read_final_reply};
 use crate::ftp::transfer::listing_stream::is_empty_directory;
+use crate::ftp::transfer::replies::{last_words, read_final_reply};
 use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, RemotePath, Result};
 

@@ -1,6 +1,5 @@
 //! Tests how a server lists a directory, and whether `RETR` starts at the offset of `REST`.
 
-use crate::ftp::client::patch_probe::read_up_to;
 use crate::ftp::listing::{Clock, Line, Parser};
 use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
@@ -8,7 +7,7 @@ use crate::ftp::protocol::time_val::now;
 use crate::ftp::transfer::listing_stream as lines;
 use crate::process::printable::printable_bytes;
 use crate::remote::{
-    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Why,
+    Completeness, Deadline, Entry, Error, Kind, Reading, Remote, RemotePath, Result, Source, Why,
 };
 
 use crate::ftp::probe::{Inspection, caller, said};
@@ -162,7 +161,7 @@ impl Inspection {
         let mut source = self
             .client
             .begin(file, &Reading::at(from), &caller(deadline))?;
-        let bytes = read_up_to(SAMPLE_BYTES, &mut source, deadline)?;
+        let bytes = source.read_up_to(SAMPLE_BYTES, deadline)?;
         let ends = bytes.len() < SAMPLE_BYTES;
         Ok((bytes, ends))
     }

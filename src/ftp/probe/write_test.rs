@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::ftp::client::patch_probe::{PatchOutcome, read_up_to, store, store_part};
+use crate::ftp::client::patch_probe::{PatchOutcome, store, store_part};
 use crate::ftp::profile::Support;
 use crate::ftp::profile::partial_store;
 use crate::ftp::profile::{Part, TimeSetter};
@@ -386,6 +386,6 @@ impl WriteTest<'_> {
         let ask = caller(self.deadline);
         let mut source = self.inspection.client.read(file, &Reading::at(0), &ask)?;
         // More than the file can have.
-        read_up_to(2 * FILE_SIZE + 1, &mut *source, self.deadline)
+        source.read_up_to(2 * FILE_SIZE + 1, self.deadline)
     }
 }

@@ -1,6 +1,6 @@
 //! Implements downloads: `RETR`, from its command to the final reply.
 //!
-//! A transfer owns its lease. `start.rs` starts it, `finish.rs` ends it.
+//! A transfer owns its lease. `start.rs` starts it, `replies.rs` takes its replies.
 //!
 //! # Invariants
 //!
@@ -14,8 +14,8 @@ use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
-use crate::ftp::transfer::finish::{last_words, read_last_replies};
 use crate::ftp::transfer::followup::DownloadFollowup;
+use crate::ftp::transfer::replies::{last_words, read_last_replies};
 use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::remote::{Deadline, Error, Reading, Result, Source, Version};
 
@@ -66,7 +66,7 @@ impl Download {
             leading: &leading,
             from: reading.from,
             following: followup.commands(),
-            halves: followup.halves(&mut lease)?,
+            closes_our_half: followup.closes_our_half(&mut lease)?,
             ..TransferRequest::of(command)
         };
         let mut opened = begin(&mut lease, start, deadline)?;

@@ -23,7 +23,7 @@ use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
-use crate::ftp::transfer::finish::read_final_reply;
+use crate::ftp::transfer::replies::read_final_reply;
 use crate::ftp::transfer::start::keep_preconnected;
 use crate::remote::{Deadline, Error, Result, Updated};
 
@@ -206,7 +206,7 @@ impl DownloadFollowup {
 
     /// Whether our half of the data connection is to be closed at once. ProFTPD confirms a transfer when it has seen
     /// that end, a round trip later where it comes after the data; others may take it for the end of everything.
-    pub fn halves(&self, lease: &mut Lease) -> Result<bool> {
+    pub fn closes_our_half(&self, lease: &mut Lease) -> Result<bool> {
         let control = lease.control()?;
         let greeting = control.greeting().text().to_ascii_lowercase();
         Ok(matches!(self, Self::Port(_))

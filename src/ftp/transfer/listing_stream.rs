@@ -11,8 +11,8 @@ use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, without_names};
 use crate::ftp::transfer::download::check_end;
-use crate::ftp::transfer::finish::{last_words, out_of_order};
 use crate::ftp::transfer::followup::DownloadFollowup;
+use crate::ftp::transfer::replies::{last_words, out_of_order};
 use crate::ftp::transfer::start::{TransferRequest, begin};
 use crate::ftp::transfer::transient::is_transient;
 use crate::remote::{Completeness, Deadline, Error, Result};
@@ -64,7 +64,7 @@ pub fn listing<'a>(
         leading: &[Command::Cwd(directory)],
         is_strict: true,
         following: followup.commands(),
-        halves: followup.halves(lease)?,
+        closes_our_half: followup.closes_our_half(lease)?,
         ..TransferRequest::of(command)
     };
     let mut listing = Listing {

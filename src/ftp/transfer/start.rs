@@ -22,8 +22,9 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::Early;
-use crate::ftp::transfer::finish::{last_words, out_of_order, read_last_replies};
-use crate::ftp::transfer::first_reply::{DataConnection, Start, await_start};
+use crate::ftp::transfer::replies::{
+    DataConnection, Start, await_start, last_words, out_of_order, read_last_replies,
+};
 use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -43,7 +44,7 @@ pub struct TransferRequest<'a> {
     /// Data to be sent before the 150, where the server takes it.
     pub early: Option<Early<'a>>,
     /// Our half of the data connection may be closed at once: nothing is to be sent.
-    pub halves: bool,
+    pub closes_our_half: bool,
     /// Becomes true when the server may have done something: the command was sent, and not refused.
     pub taken: Option<&'a AtomicBool>,
     /// Becomes true when the server has agreed to it: then it has done something.
@@ -99,7 +100,7 @@ impl<'a> TransferRequest<'a> {
             command,
             following: &[],
             early: None,
-            halves: false,
+            closes_our_half: false,
             taken: None,
             agreed: None,
         }
@@ -176,7 +177,7 @@ fn try_to_begin(
         true => begin_once(lease, request, deadline),
         false => {
             let mut is_again = false;
-            repeating(command, deadline, || {
+            repeat_while_transient(command, deadline, || {
                 if std::mem::replace(&mut is_again, true) {
                     check_in_step(lease, command)?;
                 }
@@ -187,7 +188,7 @@ fn try_to_begin(
 }
 
 /// Starts a transfer by `start`, again where `command` is refused for the moment.
-pub fn repeating(
+pub fn repeat_while_transient(
     command: Command<'_>,
     deadline: &Deadline,
     mut start: impl FnMut() -> Result<StartedTransfer>,
@@ -331,7 +332,7 @@ impl Starter<'_> {
         let mut send_early = || {
             if let Some(early) = early {
                 written = early_data::send(&mut stream, early, &patience);
-            } else if request.halves {
+            } else if request.closes_our_half {
                 written = stream.finish_writing(&patience);
             }
         };
@@ -506,7 +507,7 @@ impl Starter<'_> {
         if reply.code == 425 && self.pool.is_single() {
             // It has tried a data connection of a session that has ended; this one is still in its queue.
             let unused = opening.into_open();
-            self.unused = unused.map(|(way, stream)| Preconnected::unused(way, stream, control));
+            self.unused = unused.map(|(way, stream)| Preconnected::over(way, stream, control));
         }
         Err(self.refusal(&reply))
     }
@@ -566,15 +567,20 @@ impl Starter<'_> {
             .collect();
         self.taken_before = request.note_taken(true);
         let is_pipelining = control.is_pipelining();
-        let mut replies =
-            match control.lead(&before, request.command, request.following, sent, deadline) {
-                Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
-                    log::info!("data: {error}; pipelining disabled in active mode");
-                    profile.learn(|learned| learned.data.active_pipelining = Support::No);
-                    return Err(Error::lost(request.command.to_string(), error));
-                }
-                replies => replies?,
-            };
+        let mut replies = match control.send_transfer(
+            &before,
+            request.command,
+            request.following,
+            sent,
+            deadline,
+        ) {
+            Err(error @ Error::Misbehaved { .. }) if announced.is_some() => {
+                log::info!("data: {error}; pipelining disabled in active mode");
+                profile.learn(|learned| learned.data.active_pipelining = Support::No);
+                return Err(Error::lost(request.command.to_string(), error));
+            }
+            replies => replies?,
+        };
         if announced.is_some() {
             profile.learn(|learned| learned.data.active_pipelining = Support::Yes);
         }

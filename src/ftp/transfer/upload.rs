@@ -20,10 +20,11 @@ use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
 use crate::ftp::transfer::early_data as early;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
-use crate::ftp::transfer::finish::{last_words, read_final_reply};
 use crate::ftp::transfer::followup::UploadFollowup;
+use crate::ftp::transfer::replies::{last_words, read_final_reply};
 use crate::ftp::transfer::start::{
-    Beginning, StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected, repeating,
+    Beginning, StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected,
+    repeat_while_transient,
 };
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
@@ -208,7 +209,7 @@ impl Upload {
             ..TransferRequest::of(command)
         };
         let mut again = false;
-        let opened = repeating(command, deadline, || {
+        let opened = repeat_while_transient(command, deadline, || {
             again = made.load(Ordering::Relaxed);
             begin_once(&mut lease, start, deadline)
         });

@@ -14,8 +14,7 @@ use lru::LruCache;
 
 use crate::process::lock_order::OrderedMutex;
 
-use crate::vfs::cache::read_buffer::Bytes;
-use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block};
+use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block, Bytes};
 use crate::vfs::lock_rank;
 
 /// Buffers of blocks that have gone, for those that come: fresh memory costs more than the bytes in it.

@@ -2,7 +2,7 @@
 
 use crate::remote;
 use crate::remote::{Deadline, Why};
-use crate::vfs::cache::read_buffer::Bytes;
+use crate::vfs::cache::Bytes;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::open_files::OpenFiles;

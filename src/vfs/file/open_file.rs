@@ -418,7 +418,7 @@ impl Body {
         self.unallocated(&recorded)
     }
 
-    /// The same of a local copy whose record of holes is lost, with what the disk tells.
+    /// [`Self::holes`] of a local copy whose record of holes is lost: the disk decides alone.
     pub fn holes_on_disk(&self) -> Vec<std::ops::Range<u64>> {
         self.unallocated(&self.content.present.within(0..self.content.size))
     }

@@ -15,7 +15,7 @@ use crate::remote::{Deadline, Modified, Remote};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, End, File};
 use crate::vfs::inode::table::Table;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::lock_rank;
 use crate::vfs::readahead::ReadContext;
 use crate::vfs::spool::Spool;

@@ -15,7 +15,7 @@ pub enum News {
         parent: u64,
         /// The name.
         name: Arc<[u8]>,
-        /// Its inode. The number is not reused until [`Vfs::told`](crate::vfs::Vfs::told) is called.
+        /// Its inode. The number is not reused until [`Vfs::release_gone`](crate::vfs::Vfs::release_gone) is called.
         ino: u64,
     },
     /// Size, time, rights or owner differ.

@@ -28,7 +28,7 @@ pub(super) fn budget(bytes: u64) -> usize {
 
 impl Tree {
     /// The kernel has one more lookup of the node.
-    pub fn remember(&mut self, ino: u64) {
+    pub fn count_lookup(&mut self, ino: u64) {
         if let Some(node) = self.nodes.get_mut(&ino) {
             node.holders.lookups += 1;
         }
@@ -63,6 +63,7 @@ impl Tree {
         self.drop_unneeded(ino);
     }
 
+    /// Drops a node whose name is gone once neither the kernel nor a handle holds it.
     pub(crate) fn drop_unneeded(&mut self, ino: u64) {
         let unneeded = |node: &Node| node.removed && !node.is_held();
         if self.get(ino).is_some_and(unneeded) {
@@ -180,7 +181,7 @@ mod tests {
     fn a_removed_node_stays_as_long_as_the_kernel_knows_it() {
         let mut tree = listed(vec![entry(b"a", 1)]);
         let a = tree.child(ROOT, b"a").expect("a");
-        tree.remember(a);
+        tree.count_lookup(a);
         tree.remove_own(a);
         assert!(tree.get(a).is_some() && tree.path(a).is_none());
         tree.forget(a, 1);
@@ -196,17 +197,17 @@ mod tests {
         let mut tree = listed(vec![directory(b"d")]);
         tree.budget = 3;
         let d = tree.child(ROOT, b"d").expect("d");
-        tree.remember(d);
+        tree.count_lookup(d);
         tree.open(d);
         let names = (b'a'..=b'h').map(|letter| entry(&[letter], 1)).collect();
         tree.merge_listing(d, names, Completeness::Whole, tree.now());
         let a = tree.child(d, b"a").expect("a");
-        tree.remember(a);
+        tree.count_lookup(a);
         // A directory that is being read keeps all of its names.
         assert_eq!(tree.children(d).len(), 8);
         tree.forget(a, 1);
         assert_eq!(tree.children(d).len(), 8);
-        tree.remember(a);
+        tree.count_lookup(a);
         tree.close(d);
         // The newest listing stays until there is another one.
         assert_eq!(tree.children(d).len(), 8);

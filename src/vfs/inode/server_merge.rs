@@ -291,7 +291,7 @@ mod tests {
     fn a_file_that_became_a_directory_is_another_inode() {
         let mut tree = listed(vec![entry(b"a", 1)]);
         let a = tree.child(ROOT, b"a").expect("a");
-        tree.remember(a);
+        tree.count_lookup(a);
         let directory = Entry {
             name: b"a".to_vec(),
             attributes: Attributes::of(Kind::Directory),
@@ -305,11 +305,11 @@ mod tests {
     fn remote_change_of_a_known_inode_is_an_event() {
         let mut tree = listed(vec![entry(b"a", 1), entry(b"b", 1), entry(b"c", 1)]);
         let heard = Arc::new(Heard::default());
-        tree.tell(Some(heard.clone()));
+        tree.set_listener(Some(heard.clone()));
         let number = |name: &[u8]| tree.child(ROOT, name).expect("listed");
         let (a, b, c) = (number(b"a"), number(b"b"), number(b"c"));
-        tree.remember(a);
-        tree.remember(b);
+        tree.count_lookup(a);
+        tree.count_lookup(b);
         let mut mode = entry(b"b", 1);
         mode.attributes.mode = Some(0o600);
         // The kernel does not know c.

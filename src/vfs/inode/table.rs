@@ -56,6 +56,7 @@ impl Table {
         self.path(directory)?.join(name).ok_or(Error::Invalid)
     }
 
+    /// The type of `ino`, if it is there.
     pub(crate) fn kind(&self, ino: u64) -> Option<Kind> {
         self.lock().get(ino).map(|node| node.attributes.kind)
     }
@@ -65,13 +66,15 @@ impl Table {
         &self.shown
     }
 
+    /// The attributes of a node as the kernel is shown them.
     pub(crate) fn attr(&self, node: &Node) -> Attr {
         self.shown.attr(node, self.lifetime)
     }
 
-    pub(crate) fn remembered(&self, ino: u64) -> Result<Attr> {
+    /// Counts a lookup by the kernel, and returns the attributes for its reply.
+    pub(crate) fn count_lookup(&self, ino: u64) -> Result<Attr> {
         let mut tree = self.lock();
-        tree.remember(ino);
+        tree.count_lookup(ino);
         tree.get(ino)
             .map(|node| self.attr(node))
             .ok_or(Error::Stale)

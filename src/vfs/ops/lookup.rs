@@ -16,7 +16,7 @@ impl Vfs {
             return Some(Err(error));
         }
         match self.metadata.known(directory, name) {
-            Known::Inode(ino) => Some(self.table.remembered(ino)),
+            Known::Inode(ino) => Some(self.table.count_lookup(ino)),
             Known::Absent => Some(Err(Error::NotFound)),
             Known::Unknown => None,
         }
@@ -27,7 +27,7 @@ impl Vfs {
         check_name(name)?;
         self.attributes.sync();
         let ino = self.metadata.find(directory, name, deadline)?;
-        self.table.remembered(ino)
+        self.table.count_lookup(ino)
     }
 
     /// The attributes, if they are known and young enough.

@@ -78,7 +78,7 @@ impl Vfs {
         };
         let creator = Creator { mode, ..creator };
         self.attributes.keep_new(ino, parent, creator);
-        self.table.remembered(ino)
+        self.table.count_lookup(ino)
     }
 
     /// Removes an empty directory.
@@ -109,6 +109,7 @@ impl Vfs {
         }
     }
 
+    /// Whether a directory has files of which the server has not heard yet.
     pub(crate) fn has_local_children(&self, ino: u64) -> bool {
         let tree = self.table.lock();
         let children = tree.children(ino);

@@ -113,7 +113,7 @@ impl Vfs {
         let must_be_new = wants.exclusive && !self.files.journal.is_write_back();
         let makes = must_be_new && !self.uploader.is_atomic_in(parent);
         if let Some((ino, open)) = self.open_existing(parent, name, wants, deadline)? {
-            return Ok((self.table.remembered(ino)?, open));
+            return Ok((self.table.count_lookup(ino)?, open));
         }
         let mode = creator.mode & 0o7777;
         let creator = Creator { mode, ..creator };
@@ -147,7 +147,7 @@ impl Vfs {
                 self.store_created(&handle.file, open.handle, deadline)?;
             }
         }
-        Ok((self.table.remembered(ino)?, open))
+        Ok((self.table.count_lookup(ino)?, open))
     }
 
     /// Opens the file that a create finds instead of making one. One that is given up meanwhile is looked for once more.

@@ -10,7 +10,7 @@
 use crate::remote;
 use crate::remote::{Deadline, Done, ReadAt, Step};
 use crate::vfs::Vfs;
-use crate::vfs::cache::read_buffer::Bytes;
+use crate::vfs::cache::Bytes;
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::End;
 use crate::vfs::file::open_file::{Body, File, Piece};

@@ -145,7 +145,7 @@ impl Vfs {
                 return Ok(());
             }
             if from.counts {
-                tree.remember(*ino);
+                tree.count_lookup(*ino);
             }
             is_at_end = false;
         }

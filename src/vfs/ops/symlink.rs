@@ -104,7 +104,7 @@ impl Vfs {
             tree.add_own(parent, name, attributes)
         };
         self.attributes.keep_new(ino, parent, creator);
-        self.table.remembered(ino)
+        self.table.count_lookup(ino)
     }
 
     /// Where a symbolic link points, seen from inside the mount.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::process::thread::spawn_thread;
 use crate::remote::{Ask, Completeness, Deadline, Entry, Error, Kind, RemotePath, Result, Urgency};
+use crate::vfs::metadata::list::Claim;
 use crate::vfs::metadata::list::is_nameable;
-use crate::vfs::metadata::single_flight::Claim;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::walk_detector::Directory;
 

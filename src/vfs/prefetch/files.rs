@@ -21,9 +21,9 @@ use crate::vfs::cache::memory::Key;
 use crate::vfs::cache::{BLOCK_LENGTH, Block};
 use crate::vfs::inode::{Node, ROOT, Tree};
 use crate::vfs::lock_rank;
+use crate::vfs::prefetch::Permits;
 use crate::vfs::prefetch::Prefetcher;
 use crate::vfs::prefetch::file_sequence::{Order, Sequences, Stage};
-use crate::vfs::prefetch::permits::Permits;
 
 /// Bytes of the largest file fetched ahead: larger ones have the window of their reader.
 const MAX_FETCH_SIZE: u64 = 256 * 1024;

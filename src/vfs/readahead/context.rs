@@ -60,6 +60,7 @@ pub struct RestCheck {
 }
 
 impl RestCheck {
+    /// Whether a transfer began at another offset than REST asked for.
     pub(crate) fn has_failed(&self) -> bool {
         self.broken.load(Ordering::Relaxed)
     }

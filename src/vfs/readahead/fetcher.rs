@@ -201,7 +201,7 @@ impl Fetcher {
                     }
                     *source = None;
                 }
-                Err(error) if !self.is_ahead && self.reader.context.remote.outlasts(&error) => {
+                Err(error) if !self.is_ahead && self.reader.context.remote.waits_out(&error) => {
                     *source = None;
                 }
                 Err(error) => return Err(error),

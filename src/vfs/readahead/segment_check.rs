@@ -23,7 +23,7 @@ impl Fetcher {
         deadline: &Deadline,
     ) -> Result<()> {
         self.is_boundary_checked = true;
-        let ours = first_bytes(source, COMPARED_LENGTH, deadline)?;
+        let ours = source.read_up_to(COMPARED_LENGTH, deadline)?;
         let file = (self.reader.ino, self.generation);
         let blocks = &self.reader.context.blocks;
         let mut state = self.reader.state.lock();
@@ -74,6 +74,7 @@ impl Fetcher {
         error
     }
 
+    /// Marks the reader as one whose streams disagree, and returns the error.
     pub(crate) fn report_mismatch(&mut self) -> Error {
         self.has_mismatch = true;
         Error::misbehaved(
@@ -92,18 +93,4 @@ impl Fetcher {
 /// Whether two pieces from the same place are the same, as far as both reach.
 pub(crate) fn agree(one: &[u8], other: &[u8]) -> bool {
     one.iter().zip(other).all(|(one, other)| one == other)
-}
-
-/// The first `size` bytes of a transfer, or all if there are fewer.
-fn first_bytes(source: &mut dyn Source, size: usize, deadline: &Deadline) -> Result<Vec<u8>> {
-    let mut bytes = vec![0; size];
-    let mut filled = 0;
-    while filled < size {
-        match source.read(&mut bytes[filled..], deadline)? {
-            0 => break,
-            length => filled += length,
-        }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
 }

@@ -208,6 +208,7 @@ impl ReaderState {
             .max_by_key(|&at| self.streams[at].followed)
     }
 
+    /// Has the stream that the reader follows end at the offset `limit`, where the next segment begins.
     pub(crate) fn end_front_at(&mut self, limit: u64) {
         if let Some(at) = self.front() {
             self.streams[at].limit = Some(limit);
@@ -215,6 +216,7 @@ impl ReaderState {
         }
     }
 
+    /// Keeps the streams of a trial that has raised the rate.
     pub(crate) fn keep_trial_streams(&mut self) {
         for stream in &mut self.streams {
             if stream.role == Role::Trial {
@@ -350,6 +352,7 @@ impl ReaderState {
         }
     }
 
+    /// A reader no longer waits for the bytes before `aim`.
     pub(crate) fn stop_awaiting(&mut self, aim: u64) {
         if let Some(at) = self.awaited.iter().position(|&other| other == aim) {
             self.awaited.swap_remove(at);

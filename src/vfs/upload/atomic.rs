@@ -2,8 +2,9 @@
 //!
 //! Other clients never see half a file; the price is that every change sends the whole file. A new or rewritten file
 //! streams to the temporary name while it is written; until it is closed that is its *base*, and where it is read. Where
-//! the server does not let a rename replace a file, it is stored in place from then on (`in_place.rs`), and the log says so.
+//! the server does not let a rename replace a file, it is stored in place from then on ([`InPlace`]), and the log says so.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -22,7 +23,7 @@ use crate::vfs::upload::replacement::Replacing;
 pub(crate) type Check<'a> = &'a dyn Fn(&RemotePath) -> Result<()>;
 
 impl Uploader {
-    /// Whether the next upload of a file is to appear at once.
+    /// Whether the next upload of a file goes to a temporary name, to replace the old file atomically.
     pub(crate) fn is_atomic(&self, ino: u64) -> bool {
         let is_wanted = self.settings.atomic || *self.replacing.lock() == Replacing::No;
         is_wanted
@@ -31,13 +32,13 @@ impl Uploader {
                 .is_none_or(|parent| !self.in_place.lock().has(ino, parent))
     }
 
-    /// Whether files in a directory are to appear at once.
+    /// Whether new files in a directory are made under a temporary name.
     pub(crate) fn is_atomic_in(&self, directory: u64) -> bool {
         self.settings.atomic && !self.in_place.lock().has_all_of(directory)
     }
 
-    /// Where what is written in order may go while it is written, from the offset `first` on: for a file
-    /// that is to appear at once, to a name of its own, which has it from its start on.
+    /// The path to which sequential writes from the offset `first` on may be streamed: that of the file, or a temporary one
+    /// where the file is replaced atomically. `None` where they can't: a temporary file starts at offset 0.
     pub(crate) fn stream_to(
         &self,
         file: &File,
@@ -268,4 +269,61 @@ fn temp_path(path: &RemotePath, ino: u64) -> Option<RemotePath> {
     let name = remote::make_temp_name("new", ino);
     let parent = path.parent().unwrap_or_default();
     parent.join(name.as_bytes())
+}
+
+/// Files that are remembered at most.
+const FILES_LIMIT: usize = 1024;
+
+/// Files and directories in which files are stored in place, by inode number.
+#[derive(Debug, Default)]
+pub(crate) struct InPlace {
+    /// Files that could not be replaced, with their directories.
+    files: HashMap<u64, u64>,
+    directories: HashSet<u64>,
+}
+
+impl InPlace {
+    /// Whether the file `ino` of `directory` is stored in place.
+    pub(crate) fn has(&self, ino: u64, directory: u64) -> bool {
+        self.files.contains_key(&ino) || self.has_all_of(directory)
+    }
+
+    /// Whether all files of `directory` are.
+    pub(crate) fn has_all_of(&self, directory: u64) -> bool {
+        self.directories.contains(&directory)
+    }
+
+    /// The server has refused to replace `ino` in `directory`; true where this ends it for the directory.
+    pub(crate) fn note_refusal(&mut self, ino: u64, directory: u64) -> bool {
+        let mut others = self.files.iter();
+        if others.any(|(&other, &parent)| other != ino && parent == directory) {
+            return self.directories.insert(directory);
+        }
+        if self.files.len() >= FILES_LIMIT {
+            self.files.clear();
+        }
+        self.files.insert(ino, directory);
+        false
+    }
+
+    /// A file in `directory` was replaced.
+    pub(crate) fn note_success(&mut self, directory: u64) {
+        self.files.retain(|_, parent| *parent != directory);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_refused_files_without_a_success_between_end_it_for_the_directory() {
+        let mut in_place = InPlace::default();
+        assert!(!in_place.note_refusal(11, 1) && !in_place.note_refusal(11, 1));
+        assert!(in_place.has(11, 1) && !in_place.has(12, 1));
+        in_place.note_success(1);
+        assert!(!in_place.note_refusal(12, 1) && !in_place.note_refusal(21, 2));
+        assert!(in_place.note_refusal(13, 1));
+        assert!(in_place.has(14, 1) && in_place.has_all_of(1) && !in_place.has(22, 2));
+    }
 }

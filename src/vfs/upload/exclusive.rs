@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use crate::remote;
 use crate::remote::{Ask, Change, Done, Plan, ReadAt, RemotePath, Result, Step, Updated, Why};
+use crate::vfs::upload::UploadBytes;
 use crate::vfs::upload::Uploader;
-use crate::vfs::upload::upload_bytes::UploadBytes;
 
 /// Bytes sent at once.
 const SEND_CHUNK: u64 = 256 * 1024;

@@ -32,7 +32,7 @@ use crate::remote::{Plan, Remote, RemotePath, Sink, Version, Why};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::upload_state::Stream;
-use crate::vfs::journal::handle::JournalHandle;
+use crate::vfs::journal::JournalHandle;
 use crate::vfs::stats::{DUPLEX_WINDOW, Traffic};
 
 /// Sequential bytes with which a stream begins: fewer are better sent by one upload when all are there.

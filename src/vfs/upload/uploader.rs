@@ -5,17 +5,16 @@
 
 use std::sync::Arc;
 
+use crate::process::lock_order::OrderedGuard;
 use crate::remote;
 use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Version};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::open_file::End;
-use crate::vfs::file::open_file::{File, TempFile};
+use crate::vfs::file::open_file::{Body, End, File, TempFile};
 use crate::vfs::file::range_set::RangeSet;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::spool::SpoolFile;
-use crate::vfs::upload::Uploader;
 use crate::vfs::upload::replacement::Replacing;
-use crate::vfs::upload::upload_bytes::UploadBytes;
+use crate::vfs::upload::{UploadBytes, Uploader};
 
 /// A file of which more bytes than this are missing here is patched only after a probe on a small file: fetching fewer
 /// bytes costs less than the round trips of the probe.
@@ -69,22 +68,33 @@ enum Failure {
 impl Uploader {
     /// Brings a file to the server as it is now.
     pub(crate) fn upload(&self, file: &Arc<File>, deadline: &Deadline) -> Result<()> {
-        {
-            let mut body = self.files.lock_settled(file, deadline)?;
-            if let Some(error) = body.upload.state.lost() {
-                return Err(error.clone());
-            }
-            if !body.is_dirty() {
-                self.files.journal_done(&mut body);
-                return Ok(());
-            }
+        if self.lock_dirty(file, deadline)?.is_none() {
+            return Ok(());
         }
         loop {
             match self.upload_claimed(file, false, deadline) {
-                Err(Error::Remote(error)) if self.remote.outlasts(&error) => deadline.progress(),
+                Err(Error::Remote(error)) if self.remote.waits_out(&error) => deadline.progress(),
                 result => return result,
             }
         }
+    }
+
+    /// The body of a file while no upload of it is in progress; `None` where the server lacks nothing of it. An error where
+    /// what it lacks is lost.
+    fn lock_dirty<'a>(
+        &self,
+        file: &'a File,
+        deadline: &Deadline,
+    ) -> Result<Option<OrderedGuard<'a, Body>>> {
+        let mut body = self.files.lock_settled(file, deadline)?;
+        if let Some(error) = body.upload.state.lost() {
+            return Err(error.clone());
+        }
+        if !body.is_dirty() {
+            self.files.journal_done(&mut body);
+            return Ok(None);
+        }
+        Ok(Some(body))
     }
 
     /// Uploads a file whose close has returned early: only if the server still has what this mount last saw there.
@@ -95,14 +105,9 @@ impl Uploader {
     /// Uploads a file, claimed for this call. `queued` is whether its close has returned before.
     fn upload_claimed(&self, file: &Arc<File>, queued: bool, deadline: &Deadline) -> Result<()> {
         {
-            let mut body = self.files.lock_settled(file, deadline)?;
-            if let Some(error) = body.upload.state.lost() {
-                return Err(error.clone());
-            }
-            if !body.is_dirty() {
-                self.files.journal_done(&mut body);
+            let Some(mut body) = self.lock_dirty(file, deadline)? else {
                 return Ok(());
-            }
+            };
             body.fail_unwritten();
             body.upload.busy_until = Some(deadline.twin());
         }

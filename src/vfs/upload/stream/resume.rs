@@ -12,8 +12,8 @@
 use std::ops::Range;
 
 use crate::remote;
-use crate::remote::{Deadline, Done, ReadAt, Reading, Step, Version, Why, perform_one};
-use crate::vfs::upload::stream::sender::{Sender, flush};
+use crate::remote::{Ask, Deadline, Done, ReadAt, Reading, Step, Version, Why, perform_one};
+use crate::vfs::upload::stream::sender::Sender;
 
 /// Bytes at the end of what the server has that are compared before a stream resumes after them.
 const COMPARED_TAIL: u64 = 64 * 1024;
@@ -80,7 +80,7 @@ impl Sender {
     /// The size of what the server has.
     fn has(&self, deadline: &Deadline) -> remote::Result<u64> {
         let step = Step::Version(&self.path);
-        match perform_one(self.streams.remote.as_ref(), step, &flush(deadline)) {
+        match perform_one(self.streams.remote.as_ref(), step, &Ask::flush(deadline)) {
             Ok(Done::Version(Version { size, .. })) => Ok(size.unwrap_or(0)),
             Ok(_) => Ok(0),
             Err(error) if error.why() == Some(Why::NotFound) => Ok(0),
@@ -109,7 +109,7 @@ impl Sender {
             return Ok(true);
         }
         let remote = &self.streams.remote;
-        let mut source = remote.read(&self.path, &Reading::at(at), &flush(deadline))?;
+        let mut source = remote.read(&self.path, &Reading::at(at), &Ask::flush(deadline))?;
         let mut theirs = vec![0; ours.len()];
         let mut filled = 0;
         while filled < theirs.len() {

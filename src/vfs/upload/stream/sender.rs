@@ -164,7 +164,7 @@ impl Sender {
                 self.failed_since = None;
             }
             let since = *self.failed_since.get_or_insert(self.step_since);
-            if self.streams.remote.outlasts(&error) {
+            if self.streams.remote.waits_out(&error) {
                 (failures, self.failed_since) = (1, None);
                 thread::sleep(RETRY_PAUSE);
                 continue;
@@ -236,7 +236,7 @@ impl Sender {
             }
             // Where the server cannot append, the whole file must be here to be sent again.
             let may_pause = self.sink.is_none()
-                || self.streams.remote.traits().goes_on
+                || self.streams.remote.traits().appends
                 || body.content.present.contains(0..stream.sent);
             let wanted = self.sink.as_ref().is_some_and(|sink| sink.wanted()) && may_pause;
             if end > stream.sent {
@@ -299,7 +299,7 @@ impl Sender {
 
     /// Begins a transfer at an offset, with what is in the buffer.
     fn begin(&mut self, from: u64, deadline: &Deadline) -> remote::Result<()> {
-        let ask = flush(deadline);
+        let ask = Ask::flush(deadline);
         let exclusive = {
             let body = self.file.body.lock();
             // What is set on an old file must wait until that has been written to: it may not.
@@ -419,8 +419,4 @@ impl Sender {
         self.release(&mut body);
         Ok(())
     }
-}
-
-pub(crate) fn flush(deadline: &Deadline) -> Ask<'_> {
-    Ask::flush(deadline)
 }
