@@ -32,7 +32,7 @@ pub enum Why {
     TooLong,
     /// The server does not support it.
     Unsupported,
-    /// The server refused the offset, but stores all the same: the file may begin anew.
+    /// The server refused the offset of an upload that it may have begun all the same, at the start of the file.
     Restarted,
     /// The server accepts no more connections.
     TooMany,
