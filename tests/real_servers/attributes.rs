@@ -62,8 +62,40 @@ working() {
     install -m 751 $S/src/d/e/run $M/installed; is "$(stat -c %a $M/installed)" 751
     mkdir $M/make; printf 'out: in\n\tcp in out; echo made\n' >$M/make/Makefile; echo in >$M/make/in
     make -s -C $M/make >$S/made; is "$(cat $S/made)" made
+    wheel; install_wheel; used >$S/used; install_wheel --upgrade; used >$S/used
+}
+# A package as a wheel, with a module, data and a command.
+wheel() {
+    python3 - $S/greet-1.0-py3-none-any.whl <<'PY'
+import sys, zipfile
+files = {
+    'greet/__init__.py': "from pathlib import Path\ndef main(): print((Path(__file__).parent / 'word').read_text())\n",
+    'greet/word': 'hello',
+    'greet-1.0.dist-info/METADATA': 'Metadata-Version: 2.1\nName: greet\nVersion: 1.0\n',
+    'greet-1.0.dist-info/WHEEL': 'Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n',
+    'greet-1.0.dist-info/entry_points.txt': '[console_scripts]\ngreet = greet:main\n',
+    'greet-1.0.dist-info/RECORD': '',
+}
+with zipfile.ZipFile(sys.argv[1], 'w') as wheel:
+    for name, text in files.items():
+        wheel.writestr(name, text)
+PY
+}
+install_wheel() {
+    PIP_CONFIG_FILE=/dev/null PIP_ROOT_USER_ACTION=ignore /usr/bin/python3 -m pip --disable-pip-version-check install \
+        --quiet --no-index --no-deps --no-cache-dir --target $M/packages "$@" $S/greet-1.0-py3-none-any.whl
+}
+# What the command prints, and the compiled module that it leaves as it is: pip compiled it, and the time in it is right.
+used() {
+    local before after
+    before=$(look $M/packages/greet)
+    is "$(PYTHONPATH=$M/packages $M/packages/bin/greet)" hello
+    after=$(look $M/packages/greet)
+    is "$after" "$before"; [[ $after == *.pyc* ]] || fail "nothing is compiled"
+    echo "$after"
 }
 nothing_to_do() {
+    is "$(used)" "$(cat $S/used)"
     is "$(git -C $M/clone status --porcelain)" ''; is "$(git -C $M/git status --porcelain)" ' M text'
     make -s -C $M/make >$S/made; is "$(cat $S/made)" ''; is "$(stat -c %a $M/installed)" 751
 }
@@ -142,7 +174,8 @@ fn trees_with_links_work_in_link_files() {
             copying; same_again; is \"$(cat $M/cp/link)\" two; is \"$(ls $M/cp/directory)\" c
             python3 -m venv --without-pip $M/venv
             is \"$($M/venv/bin/python -c 'import sys; print(sys.prefix)')\" $M/venv
-            unmounts\nmounts '{options}'\nsame_again
+            wheel; install_wheel; used >$S/used
+            unmounts\nmounts '{options}'\nsame_again; is \"$(used)\" \"$(cat $S/used)\"
             is \"$($M/venv/bin/python -c 'import sys; print(sys.prefix)')\" $M/venv
             rm $M/cp/link; is \"$(cat $M/cp/d/b)\" two; unmounts"
         ),
