@@ -3,7 +3,8 @@
 //! `ls -R`, `find`, `du` and `cp -r` go through a tree depth first, siblings by name or by inode number. A program that
 //! looks at one directory and then at the first one below it, or at its next sibling, is walking. The number of
 //! directories listed ahead is a *window* that doubles with hits and halves with misses, so that a wrong guess costs
-//! little and a crawler cannot cause a flood.
+//! little and a crawler cannot cause a flood. It holds no more than the walk reaches while a listing counts: `cp -r` reads
+//! the files of each directory, and a listing that has expired by then would be asked for again.
 //!
 //! Plain data without locks, server or tree; `directories` acts on it.
 
@@ -48,12 +49,18 @@ struct Walk {
     by_number: bool,
     window: usize,
     used: Instant,
+    /// Time from one directory to the next, lately on average.
+    pace: Duration,
 }
 
 /// Walks followed at once; the least recently active one gives way.
 const MAX_WALKS: usize = 4;
 /// The largest window, in directories.
 const LARGEST_WINDOW: usize = 256;
+/// Weight of the time before the last directory in the average: one in so many.
+const PACE_WEIGHT: u32 = 4;
+/// The part of a listing's life in which a walk is to reach it: one in so many.
+const REACH_SHARE: u32 = 2;
 /// A walk without activity for this long is over.
 const WALK_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -83,6 +90,7 @@ impl Walks {
         }
         if let Some(walk) = self.walks.last_mut() {
             walk.go_to(seen, below, found.is_some(), hit);
+            walk.window = walk.window.min(walk.reach(age));
         }
         self.wanted()
     }
@@ -169,12 +177,21 @@ impl Walk {
             by_number: false,
             window: 0,
             used: Instant::now(),
+            pace: Duration::ZERO,
         }
     }
 
+    /// How many directories it reaches while a listing counts, of which the life is `age`; two at least.
+    fn reach(&self, age: Duration) -> usize {
+        let directories = (age / REACH_SHARE).as_micros() / self.pace.as_micros().max(1);
+        usize::try_from(directories).unwrap_or(usize::MAX).max(2)
+    }
+
     fn go_to(&mut self, seen: u64, below: Vec<Directory>, found: bool, hit: bool) {
+        let since_last = self.used.elapsed();
         self.used = Instant::now();
         if found {
+            self.pace = (self.pace * (PACE_WEIGHT - 1) + since_last) / PACE_WEIGHT;
             while self
                 .frames
                 .last()
@@ -275,6 +292,19 @@ mod tests {
             walks.end(ino, None);
         }
         assert!(walks.wanted().is_empty());
+    }
+
+    #[test]
+    fn slow_walk_lists_what_it_reaches_in_time() {
+        let mut walks = Walks::default();
+        let life = Duration::from_millis(40);
+        walks.visit(1, unlisted(100..400), life);
+        for ino in 100..130 {
+            std::thread::sleep(Duration::from_millis(10));
+            let wanted = walks.visit(ino, Vec::new(), life);
+            assert!(wanted.len() <= 16, "{}", wanted.len());
+            serve(&mut walks, &wanted);
+        }
     }
 
     #[test]
