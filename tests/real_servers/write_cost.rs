@@ -43,7 +43,8 @@ fn byte_changed_in_a_large_file_sends_little() {
                  [ $(sent | grep -c 'RETR /file') = 0 ] || fail 'something was fetched'
                  [ -z \"$(find $D -name '.ftpfs-*')\" ] || fail 'the small file is still there'
                  put 5000000 Y $S/file; mark; costs 65536 put 5000000 Y $M/file; cmp $S/file $D/file
-                 [ $(sent | wc -l) -le 12 ] || fail \"so many commands: $(sent)\"
+                 # Connections that are made meanwhile log in, and ask for a port.
+                 [ $(sent | grep -cvE '> (TYPE|EPSV|PASV|PORT|EPRT)') -le 8 ] || fail \"so many commands: $(sent)\"
                  [ $(sent | grep -c RETR) = 0 ] || fail 'something was fetched'
                  # STOR behind REST 0 starts again: the first byte takes the whole file with it.
                  put 0 Z $S/file; put 0 Z $M/file; cmp $S/file $D/file
