@@ -257,9 +257,12 @@ impl Control {
             .ok_or_else(|| Error::misbehaved(command.to_string(), "no reply"))
     }
 
-    /// Sends the commands `before`, then `transfer`, which may begin a transfer, then those `after` it, in one write where
-    /// pipelining is on, and returns the final replies to `before`. The replies to `transfer` and to `after` are owed:
-    /// [`Control::reply`] takes them. `sent` is called between the write and the replies.
+    /// Sends the commands `before`, then `transfer`, which may begin a transfer, then those `after` it, and returns the final
+    /// replies to `before`. The replies to `transfer` and to `after` are owed: [`Control::reply`] takes them. `sent` is called
+    /// when `transfer` has been sent.
+    ///
+    /// They go in one write where pipelining is on, but for a `STOR` after a `REST`: where `REST` is refused, that would store
+    /// from the start of the file, and what lay before the part would be gone. It waits, and is not sent then.
     pub fn send_transfer(
         &mut self,
         before: &[Command<'_>],
@@ -269,7 +272,11 @@ impl Control {
         deadline: &Deadline,
     ) -> Result<Vec<Reply>> {
         self.owed.consent = Consent::Given;
-        if !self.is_pipelining() {
+        let is_part = matches!(
+            (before.last(), transfer),
+            (Some(Command::Rest(_)), Command::Stor(_))
+        );
+        if is_part || !self.is_pipelining() {
             // A command between REST and its STOR would end the REST.
             let transfer = match self.by_name(transfer, deadline)? {
                 Ok(transfer) => transfer,
@@ -280,7 +287,8 @@ impl Control {
                 matches!(command, Command::Rest(_)) && !reply.is_intermediate()
             });
             if !begins_elsewhere {
-                self.send(&[transfer], deadline)?;
+                let after = if self.is_pipelining() { after } else { &[] };
+                self.send(&[&[transfer], after].concat(), deadline)?;
                 sent();
             }
             return Ok(replies);

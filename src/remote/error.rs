@@ -32,8 +32,6 @@ pub enum Why {
     TooLong,
     /// The server does not support it.
     Unsupported,
-    /// The server refused the offset of an upload that it may have begun all the same, at the start of the file.
-    Restarted,
     /// The server accepts no more connections.
     TooMany,
     /// Wrong user or password.

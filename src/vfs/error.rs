@@ -126,7 +126,7 @@ fn remote_errno(error: &remote::Error) -> i32 {
             Why::TooLong => libc::ENAMETOOLONG,
             Why::Unsupported => libc::EOPNOTSUPP,
             Why::TooMany => libc::EAGAIN,
-            Why::Failed | Why::Restarted => libc::EIO,
+            Why::Failed => libc::EIO,
         },
         remote::Error::Misbehaved { .. } | remote::Error::Conflict { .. } => libc::EIO,
         remote::Error::Lost {

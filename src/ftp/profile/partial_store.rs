@@ -51,11 +51,7 @@ fn is_of_rest(error: &Error) -> bool {
 /// The error for the caller whose part of the file at the absolute path `path` was refused: [`Why::Unsupported`] where the
 /// whole file may be stored.
 pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Error {
-    let why = match error.why() {
-        Some(Why::Restarted) => Why::Restarted,
-        _ => Why::Unsupported,
-    };
-    let is_unsupported = error.why() == Some(why);
+    let is_unsupported = error.why() == Some(Why::Unsupported);
     let may_be = may_be_of_parts(&error)
         && !profile.ask(|learned| learned.this_mount.parts.taken.contains(&part));
     let (is_of_rest, names_parts) = (is_of_rest(&error), names_parts(&error));
@@ -75,7 +71,7 @@ pub fn refused(profile: &Profile, part: Part, path: &[u8], error: Error) -> Erro
                     });
                 }
             });
-            Error::refused(why, tried, said)
+            Error::refused(Why::Unsupported, tried, said)
         }
         error => error,
     }

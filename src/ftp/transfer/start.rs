@@ -5,8 +5,8 @@
 //! and the commands before the transfer go with it. A preconnected data connection that turns out to be dead is
 //! replaced, and the caller does not notice: nothing has been transferred then.
 //!
-//! `REST` and the command after it go together (RFC 3659 section 5.4 wants them adjacent); a
-//! refused `REST` is seen before the first byte is handed out.
+//! `REST` and the command after it are adjacent (RFC 3659 section 5.4). A refused `REST` is seen before the first byte is
+//! handed out; a `STOR` is not even sent then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -566,7 +566,6 @@ impl Starter<'_> {
             .chain(request.rest())
             .collect();
         self.taken_before = request.note_taken(true);
-        let is_pipelining = control.is_pipelining();
         let mut replies = match control.send_transfer(
             &before,
             request.command,
@@ -586,14 +585,9 @@ impl Starter<'_> {
         }
         let rest = request.rest().and_then(|rest| Some((rest, replies.pop()?)));
         if let Some((command, reply)) = rest.filter(|(_, reply)| !reply.is_intermediate()) {
-            let why = match (request.command, is_pipelining) {
-                (Command::Stor(_), true) => Why::Restarted,
-                _ => Why::Unsupported,
-            };
-            if why == Why::Unsupported {
-                request.note_taken(self.taken_before);
-            }
-            return Err(refused_rest(control, profile, (command, &reply), why));
+            // No STOR was sent, and a RETR changes nothing.
+            request.note_taken(self.taken_before);
+            return Err(refused_rest(control, profile, command, &reply));
         }
         let announced = announced.and_then(|command| Some((command, replies.pop()?)));
         if prot.is_some() {
@@ -689,12 +683,12 @@ impl Starter<'_> {
 fn refused_rest(
     control: &mut Control,
     profile: &Profile,
-    (command, reply): (Command<'_>, &Reply),
-    why: Why,
+    command: Command<'_>,
+    reply: &Reply,
 ) -> Error {
     control.give_up();
     profile.note(Capability::RestRetr, b"", reply);
-    Error::refused(why, command.to_string(), reply.to_string())
+    Error::refused(Why::Unsupported, command.to_string(), reply.to_string())
 }
 
 /// A transfer has begun, and its data connection could not be encrypted.

@@ -15,7 +15,7 @@ use crate::vfs::attributes::{SPECIAL_BITS, What};
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::range_set::RangeSet;
-use crate::vfs::file::upload_state::{Report, UploadState};
+use crate::vfs::file::upload_state::Report;
 use crate::vfs::inode::kept::{Kept, KeptMode, KeptTime, Timestamp};
 use crate::vfs::upload::Uploader;
 
@@ -205,23 +205,14 @@ impl Body {
                 cuts,
             }) => {
                 let first = ranges.first().map_or(0, |range| range.start);
-                let restarts = error.why() == Some(Why::Restarted);
                 // Else all that is not ours is there as it was, whatever arrived.
-                let spoils = *tried || *cuts || restarts;
+                let spoils = *tried || *cuts;
                 let base = change.base.and_then(|base| base.size);
                 self.upload.may_have_arrived |= taken && (spoils || base < Some(change.size));
                 if taken && spoils {
-                    self.lost_base(if *tried || restarts { 0 } else { first });
+                    self.lost_base(if *tried { 0 } else { first });
                 }
-                if restarts && !self.missing().is_empty() {
-                    // What is missing here is nowhere any more, and zeros are no substitute.
-                    self.upload.state = UploadState::Lost {
-                        why: error.clone().into(),
-                        report: Report::Done,
-                    };
-                    return false;
-                }
-                restarts || error.why() == Some(Why::Unsupported)
+                error.why() == Some(Why::Unsupported)
             }
             Some(plan @ (Plan::Sparse(_) | Plan::Whole)) => {
                 // A later unlink must not rely on this mount's belief that the name is not there.
@@ -230,8 +221,7 @@ impl Body {
                     self.lost_base(0);
                 }
                 // The holes can still be sent.
-                matches!(plan, Plan::Sparse(_))
-                    && matches!(error.why(), Some(Why::Unsupported | Why::Restarted))
+                matches!(plan, Plan::Sparse(_)) && error.why() == Some(Why::Unsupported)
             }
         }
     }

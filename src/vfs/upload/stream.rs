@@ -28,7 +28,7 @@ use std::time::Duration;
 use crate::vfs::file::upload_state::{Report, UploadState};
 use crate::vfs::upload::stream::sender::Sender;
 
-use crate::remote::{Plan, Remote, RemotePath, Sink, Version, Why};
+use crate::remote::{Plan, Remote, RemotePath, Sink, Version};
 use crate::vfs::error::Error;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::upload_state::Stream;
@@ -221,14 +221,14 @@ impl Body {
 
     /// What the stream sent may not be there.
     fn stream_failed(&mut self, error: Error) {
-        let is_restarted =
-            matches!(&error, Error::Remote(error) if error.why() == Some(Why::Restarted));
-        let confirmed = (self.upload.stream.as_ref())
-            .filter(|_| !is_restarted)
+        let confirmed = self
+            .upload
+            .stream
+            .as_ref()
             .map_or(0, |stream| stream.confirmed);
         let sent = self.upload.stream.as_ref().map_or(0, |stream| stream.sent);
         self.upload.broke_off = None;
-        if is_restarted || !self.rewind() {
+        if !self.rewind() {
             (self.upload.may_have_arrived, self.upload.was_taken) = (true, true);
             // A broken append is looked for after the old end.
             let appends = !self.content.emptied
