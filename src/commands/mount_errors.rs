@@ -10,6 +10,13 @@ pub fn explain_connect_error(server: &str, user: &[u8], error: &Error) -> String
             why: Why::Login,
             said,
             ..
+        } if error.is_for_now() => {
+            format!("{server}: login refused for the moment: {said}; try again later")
+        }
+        Error::Refused {
+            why: Why::Login,
+            said,
+            ..
         } if credentials::is_anonymous(user) => {
             format!("{server}: anonymous login refused: {said}; name a user: ftp://USER@HOST/")
         }

@@ -356,7 +356,7 @@ impl Remote for Client {
                 Step::Version(file) if stat_by_list::proves_nothing(error) => {
                     *result = stat_by_list::version(self, file, ask).map(Done::Version);
                 }
-                Step::Stat(path) if error.why() == Some(Why::Unsupported) => {
+                Step::Stat(path) if error.why() == Some(Why::Unsupported) || error.is_for_now() => {
                     *result = stat_by_list::attributes(self, path, ask).map(Done::Attributes);
                 }
                 _ => {}

@@ -187,6 +187,11 @@ impl Error {
         *why == Why::Exists || is_rule || words.contains("overwrit") && !is_denied
     }
 
+    /// Whether it is a refusal that is about now, and proves nothing (RFC 959 section 4.2.1: codes from 400 to 499).
+    pub fn is_for_now(&self) -> bool {
+        matches!(self, Self::Refused { said, .. } if said.starts_with('4'))
+    }
+
     /// Returns the reason of a refusal; `None` for other errors.
     pub fn why(&self) -> Option<Why> {
         match self {

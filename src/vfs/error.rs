@@ -111,6 +111,10 @@ impl Error {
 
 fn remote_errno(error: &remote::Error) -> i32 {
     match error {
+        // The server could not do it now, which says nothing of rights.
+        remote::Error::Refused {
+            why: Why::Unsaid, ..
+        } if error.is_for_now() => libc::EIO,
         remote::Error::Refused { why, .. } => match why {
             Why::NotFound => libc::ENOENT,
             Why::Exists => libc::EEXIST,
@@ -193,6 +197,8 @@ mod tests {
     #[test]
     fn full_disks_and_quotas_reach_the_caller_as_such() {
         let refused = |why| Error::from(remote::Error::refused(why, "STOR /a", "552"));
+        let for_now = remote::Error::refused(Why::Unsaid, "STOR /a", "451 Local error");
+        assert_eq!(Error::from(for_now).to_errno(), libc::EIO);
         assert_eq!(refused(Why::NoSpace).to_errno(), libc::ENOSPC);
         assert_eq!(refused(Why::Quota).to_errno(), libc::EDQUOT);
         assert_eq!(refused(Why::Unsaid).to_errno(), libc::EACCES);

@@ -50,18 +50,63 @@ fn active_data_connection_that_fails_is_no_refusal_of_the_file() {
 }
 
 #[test]
-fn refusal_to_remove_or_rename_is_repeated() {
-    let server = server(&[]);
-    server.tree().put("/e/f", "x");
-    let mount = Mount::with(&server, "timeout=10");
-    for _ in 0..2 {
-        server.once("DELE", Act::Reply("450 Busy"));
-        server.once("RNFR", Act::Reply("450 Busy"));
+fn change_of_a_name_refused_for_now_is_repeated() {
+    for reply in ["450 Busy", "451 Local error"] {
+        for (verb, change) in [
+            ("DELE", "rm d/f; [ -z \"$(ls d)\" ]"),
+            ("MKD", "mkdir d/new; [ -d d/new ]"),
+            ("RMD", "rmdir empty; [ ! -e empty ]"),
+            ("RNFR", "mv d/f d/g; [ $(ls d) = g ]"),
+            ("RNTO", "mv d/f d/g; [ $(ls d) = g ]"),
+        ] {
+            let server = server(&[]);
+            server.tree().directory("/empty");
+            let mount = Mount::with(&server, "timeout=10");
+            for _ in 0..2 {
+                server.once(verb, Act::Reply(reply));
+            }
+            mount.sh(change);
+        }
     }
-    mount.sh("mv d/f d/g; [ $(ls d) = g ]; rm d/g; [ -z \"$(ls d)\" ]");
     // It ends.
-    server.on("DELE", Act::Reply("450 Busy"));
-    assert_eq!(mount.error("os.unlink('e/f')"), "EBUSY");
+    for (reply, expected) in [("450 Busy", "EBUSY"), ("451 Local error", "EIO")] {
+        let server = server(&[]);
+        server.on("DELE", Act::Reply(reply));
+        let mount = Mount::with(&server, "timeout=10");
+        assert_eq!(mount.error("os.unlink('d/f')"), expected);
+    }
+}
+
+#[test]
+fn question_refused_for_now_is_answered_by_the_listing() {
+    for (verb, without) in [
+        ("MLST /d/f", &[][..]),
+        ("SIZE /d/f", &["MLST", "MLSD"]),
+        ("CWD /d", &[]),
+    ] {
+        let server = server(without);
+        let mount = Mount::with(&server, "timeout=10");
+        server.once(verb, Act::Reply("451 Local error"));
+        mount.sh("[ $(stat -c %s d/f) = 3000 ]; [ $(cat d/f | wc -c) = 3000 ]; [ $(ls d) = f ]");
+    }
+}
+
+/// `LIST` shows what `MLSD` may not; where it shows nothing, the directory is not taken for empty.
+#[test]
+fn directory_that_mlsd_refuses_is_listed_by_list() {
+    for reply in ["550 No", "451 Local error"] {
+        let server = server(&[]);
+        let mount = Mount::with(&server, "timeout=10");
+        mount.sh("ls");
+        server.on("MLSD", Act::Reply(reply));
+        mount.sh("[ \"$(ls d)\" = f ]");
+    }
+    let server = server(&[]);
+    server.tree().directory("/empty");
+    let mount = Mount::of(&server);
+    mount.sh("ls");
+    server.once("MLSD", Act::Reply("550 No"));
+    assert_eq!(mount.error("os.listdir('empty')"), "EACCES");
 }
 
 #[test]
@@ -73,7 +118,6 @@ fn lasting_refusals_are_not_repeated() {
             "os.open('d/f', 0) and os.read(3, 9)",
         ),
         ("DELE", "450 /d/f: Permission denied", "os.unlink('d/f')"),
-        ("DELE", "451 Local error", "os.unlink('d/f')"),
         (
             "STOR",
             "452 Try again later",

@@ -104,18 +104,15 @@ impl Lister<'_> {
 
     fn entries(&mut self) -> Result<Listed> {
         let facts = self.pool.profile().ask(|learned| learned.features.mlst());
+        let mut refusal = None;
         if facts && !self.without_facts {
             match self.receive_entered(&Parser::facts, Command::Mlsd, false) {
-                Err(
-                    error @ Error::Refused {
-                        why: Why::Unsupported,
-                        ..
-                    },
-                ) => {
-                    log::info!("list: FEAT offers MLSD but the server refuses it; using LIST");
+                Err(error) if is_mlsd_refused(&error) => {
+                    log::info!("list: {error}; using LIST");
                     let listed = below(self.directory, b"");
                     let profile = self.pool.profile();
                     profile.note_refusal(Capability::Mlsd, &listed, &error);
+                    refusal = (error.why() != Some(Why::Unsupported)).then_some(error);
                 }
                 taken => {
                     let profile = self.pool.profile();
@@ -131,6 +128,12 @@ impl Lister<'_> {
             times,
             ..
         } = self.list_hidden(true)?;
+        if entries.is_empty()
+            && let Some(refusal) = refusal
+        {
+            // ProFTPD's LIST shows nothing of a directory that MLSD may not list.
+            return Err(refusal);
+        }
         let mut listings = [mdtm_batch::Listing {
             directory: self.directory,
             entries: &mut entries,
@@ -359,6 +362,20 @@ enum Elsewhere {
     Unknown,
     /// Its names.
     Names(Names),
+}
+
+/// Whether `MLSD` was refused, for no cause that `LIST` would have too.
+fn is_mlsd_refused(error: &Error) -> bool {
+    match error {
+        Error::Refused { why, tried, .. } => {
+            let may_list = matches!(
+                why,
+                Why::Unsupported | Why::Unsaid | Why::Busy | Why::Failed
+            );
+            may_list && *tried == Command::Mlsd.to_string()
+        }
+        _ => false,
+    }
 }
 
 /// The names in a listing; `None` of a long one.

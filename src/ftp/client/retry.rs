@@ -9,7 +9,6 @@ use crate::ftp::client::{Client, recheck};
 use crate::ftp::pool::connector::lacks_port;
 use crate::ftp::pool::{Lease, Purpose};
 use crate::ftp::profile::Support;
-use crate::ftp::protocol::command::Command;
 use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
 use crate::remote::{Ask, Done, Error, Remote, RemotePath, Result, Step, Urgency, Why};
 
@@ -44,6 +43,18 @@ fn is_refused_path(error: &Error) -> bool {
                 && said.starts_with('5')
                 && !error.refuses_to_replace()
                 && VERBS.iter().any(|verb| tried.starts_with(verb))
+        }
+        _ => false,
+    }
+}
+
+/// Whether a command that changes a name was refused for the moment. Of `CWD`, which may come before it, that proves nothing.
+fn is_change_refused_for_now(error: &Error) -> bool {
+    const VERBS: [&str; 5] = ["DELE ", "RMD ", "MKD ", "RNFR ", "RNTO "];
+    match error {
+        Error::Refused { tried, .. } => {
+            let is_change = VERBS.iter().any(|verb| tried.starts_with(verb));
+            is_change && is_refused_for_now(error, tried, &["450", "451"])
         }
         _ => false,
     }
@@ -203,26 +214,14 @@ impl Client {
         }
     }
 
-    /// Removes or renames again what was refused for the moment.
+    /// Changes a name again where that was refused for the moment.
     pub(crate) fn repeat_refused(&self, step: &Step<'_>, result: &mut Result<Done>, ask: &Ask<'_>) {
-        let path = match step {
-            Step::Remove(path) => *path,
-            Step::Rename { from, .. } => *from,
-            _ => return,
-        };
-        if result.is_ok() {
+        if !changes_name(step) {
             return;
         }
-        let Ok(path) = self.absolute(path) else {
-            return;
-        };
-        let tried = match step {
-            Step::Remove(_) => Command::Dele(&path).to_string(),
-            _ => Command::Rnfr(&path).to_string(),
-        };
         let mut pauses = Pauses::default();
         while let Err(error) = result
-            && is_refused_for_now(error, &tried, &["450"])
+            && is_change_refused_for_now(error)
             && pauses.wait(error, ask.deadline)
         {
             *result = match self.steps(std::slice::from_ref(step), ask) {

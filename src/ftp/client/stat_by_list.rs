@@ -190,9 +190,9 @@ fn is_absent(size: &Reply) -> bool {
 /// * it mentions permissions, as vsftpd does with `cmds_denied=SIZE`.
 pub fn proves_nothing(error: &Error) -> bool {
     match error {
-        Error::Refused { why, said, .. } => {
+        Error::Refused { why, .. } => {
             let of_all = matches!(why, Why::Unsupported | Why::IsDirectory | Why::Denied);
-            of_all || said.starts_with('4')
+            of_all || error.is_for_now()
         }
         _ => false,
     }

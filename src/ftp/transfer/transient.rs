@@ -47,16 +47,22 @@ pub fn is_transient(error: &Error, command: &str) -> bool {
     is_no_data_connection(error) || is_refused_for_now(error, command, &["450", "451"])
 }
 
-/// Whether `error` is a refusal of `command`, or of the data connection for it, by one of these codes, without words of a lasting cause.
+/// Whether `error` is a refusal of `command`, or of a command before it, by one of these codes, without words of a lasting
+/// cause.
 pub fn is_refused_for_now(error: &Error, command: &str, codes: &[&str]) -> bool {
     match error {
         Error::Refused { why, tried, said } => {
             matches!(why, Why::Busy | Why::Unsaid | Why::Failed)
-                && (tried == command || matches!(tried.as_str(), "EPSV" | "PASV"))
+                && (tried == command || is_before_a_transfer(tried))
                 && codes.iter().any(|code| said.starts_with(code))
         }
         _ => false,
     }
+}
+
+/// Whether a command asks for a data connection, or enters the directory that is to be listed.
+fn is_before_a_transfer(tried: &str) -> bool {
+    matches!(tried, "EPSV" | "PASV") || tried.starts_with("CWD ")
 }
 
 #[cfg(test)]
@@ -91,6 +97,8 @@ mod tests {
         let other = Error::refused(Why::Unsaid, "EPSV", "450 Odd");
         assert!(is_transient(&other, "RETR /d/f"));
         let other = Error::refused(Why::Busy, "CWD /d", "450 busy");
+        assert!(is_transient(&other, "LIST -a"));
+        let other = Error::refused(Why::Unsaid, "DELE /d/f", "450 Odd");
         assert!(!is_transient(&other, "RETR /d/f"));
     }
 }
