@@ -289,6 +289,47 @@ impl Client {
             step_flight::perform(lease.control()?, profile, root, steps, again, ask.deadline)
         })
     }
+
+    /// Does `work` on a server that was not seen yet to obey `REST` in this file.
+    fn doubt<T>(
+        &self,
+        file: &RemotePath,
+        ask: &Ask<'_>,
+        work: impl FnOnce(&Doubtful<'_>) -> Result<T>,
+    ) -> Result<T> {
+        work(&Doubtful {
+            file,
+            profile: self.pool.profile(),
+            begin: &|reading| self.begin(file, reading, ask),
+            size: &|| self.size(file, ask),
+            deadline: ask.deadline,
+        })
+    }
+
+    /// Has the last byte sent of a file of `size` bytes, before a part of it is stored at an offset beyond 2 GiB: a server that
+    /// counts in 32 bits would store it elsewhere in the file, and that destroys what is there. [`Why::Unsupported`] where
+    /// the file is to be stored whole.
+    fn check_far_part(
+        &self,
+        file: &RemotePath,
+        offset: u64,
+        size: u64,
+        ask: &Ask<'_>,
+    ) -> Result<()> {
+        let is_doubted = || self.pool.profile().ask(|it| it.doubts_part_at(offset));
+        if !is_doubted() {
+            return Ok(());
+        }
+        self.doubt(file, ask, |doubtful| doubtful.prove(Some(size)))?;
+        match is_doubted() {
+            false => Ok(()),
+            true => Err(Error::refused(
+                Why::Unsupported,
+                format!("storing a part of {file} at {offset}"),
+                "the server was not seen to know such offsets",
+            )),
+        }
+    }
 }
 
 impl Remote for Client {
@@ -494,14 +535,7 @@ impl Remote for Client {
     fn read(&self, file: &RemotePath, reading: &Reading, ask: &Ask<'_>) -> Result<Box<dyn Source>> {
         let is_known = |learned: &Learned| learned.knows_rest_at(reading.from);
         if reading.from > 0 && !self.pool.profile().ask(is_known) {
-            let doubtful = Doubtful {
-                file,
-                profile: self.pool.profile(),
-                begin: &|reading| self.begin(file, reading, ask),
-                size: &|| self.size(file, ask),
-                deadline: ask.deadline,
-            };
-            return doubtful.read(reading);
+            return self.doubt(file, ask, |doubtful| doubtful.read(reading));
         }
         Ok(Box::new(self.begin(file, reading, ask)?))
     }
@@ -566,8 +600,11 @@ impl Remote for Client {
         }
         // A server that was seen to write at the offset in the middle of a file does so at its end, too.
         match profile.ask(|learned| learned.partial.rest_stor) {
-            Support::Yes if from > 0 => begin(Command::Stor(&path), from, None)
-                .map_err(|error| partial_store::refused(profile, Part::InPlace, &path, error)),
+            Support::Yes if from > 0 => {
+                self.check_far_part(file, from, from, ask)?;
+                begin(Command::Stor(&path), from, None)
+                    .map_err(|error| partial_store::refused(profile, Part::InPlace, &path, error))
+            }
             _ => Err(Error::refused(
                 Why::Unsupported,
                 Command::Appe(&path).to_string(),
@@ -622,6 +659,12 @@ impl Remote for Client {
         ask: &Ask<'_>,
     ) -> Result<Updated> {
         odd_names::check(&self.pool, &self.name_trials, file, ask)?;
+        if let (Plan::Patch { ranges, .. }, Some(base)) = (plan, &change.base)
+            && let Some(size) = base.size
+            && let Some(last) = ranges.last()
+        {
+            self.check_far_part(file, last.start.min(size), size, ask)?;
+        }
         let steps = &|steps: &[Step<'_>]| self.perform(steps, ask);
         let update = Update {
             pool: &self.pool,

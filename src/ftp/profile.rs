@@ -461,6 +461,12 @@ impl Learned {
         }
     }
 
+    /// Whether a part stored at this offset may come to lie elsewhere: it begins beyond 2 GiB, and `REST` was not seen to be
+    /// obeyed there.
+    pub fn doubts_part_at(&self, offset: u64) -> bool {
+        offset >= WRAPS[0] && !self.knows_rest_at(offset)
+    }
+
     /// The time in a reply to `MDTM` (RFC 3659 section 3), in seconds since 1970, UTC.
     pub fn mdtm_time(&self, reply: &Reply) -> Option<i64> {
         let said = parse_time_val(reply.lines.first().filter(|_| reply.is_completion())?)?;
@@ -540,5 +546,13 @@ mod tests {
         assert!(!known(Some(true), two, four));
         assert!(known(Some(true), four, u64::MAX));
         assert!(known(Some(false), 0, u64::MAX));
+        let doubted = |reach, offset| {
+            let mut learned = Learned::default();
+            learned.partial.rest_retr = Support::Yes;
+            learned.this_mount.rest_retr_reach = reach;
+            learned.doubts_part_at(offset)
+        };
+        assert!(!doubted(0, two - 1) && doubted(0, two) && !doubted(two, two));
+        assert!(doubted(two, four) && !doubted(four, four));
     }
 }

@@ -137,6 +137,27 @@ fn server_that_truncates_patches_is_detected_and_repaired() {
     );
 }
 
+/// A server that counts in 31 bits would store the part elsewhere in the file.
+#[test]
+fn part_beyond_2_gib_goes_only_where_rest_reaches() {
+    let patch = "truncate -s 2300M $D/file; put 2200000000 old $D/file; put 52516352 old $D/file; chown $account: $D/file
+         at() { dd if=$D/file bs=1 skip=$1 count=3 status=none; }";
+    run(
+        60,
+        &format!(
+            "REST_BITS=31 pyftpdlib; {patch}; mounts cache_timeout=30
+             put 2200000000 new $M/file; is \"$(at 52516352)\" old; is \"$(at 2200000000)\" new; unmounts"
+        ),
+    );
+    run(
+        60,
+        &format!(
+            "pyftpdlib; {patch}; mounts cache_timeout=30
+             costs 65536 put 2200000000 new $M/file; is \"$(at 52516352)\" old; is \"$(at 2200000000)\" new; unmounts"
+        ),
+    );
+}
+
 /// ProFTPD refuses `REST` before `STOR` as configured by default.
 #[test]
 fn default_server_without_partial_store_gets_whole_files() {

@@ -1,6 +1,7 @@
 """pyftpdlib as scripts/servers starts it: DISK PORT PASSIVE_FROM PASSIVE_TO USER PASSWORD_FILE COMMAND_LOG [CERTIFICATE].
 
-It does not know the commands in $WITHOUT, separated by commas ("RNFR,SITE CHMOD")."""
+It does not know the commands in $WITHOUT, separated by commas ("RNFR,SITE CHMOD"). With $REST_BITS it keeps so many bits of
+the offset of REST."""
 import logging
 import os
 import pwd
@@ -44,6 +45,10 @@ class Handler(FTPHandler):
         shown = "PASS ***" if cmd == "PASS" else line
         commands.write('%s "%s"\n' % (time.strftime("%F %T"), shown))
         super().pre_process_command(line, cmd, arg)
+
+    def ftp_REST(self, line):
+        bits = int(os.environ.get("REST_BITS", 64))
+        return super().ftp_REST(str(int(line) % (1 << bits)))
 
 
 Handler.authorizer = authorizer

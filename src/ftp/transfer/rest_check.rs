@@ -48,7 +48,7 @@ impl Doubtful<'_> {
     }
 
     /// Has the last byte sent; an error is a reason to read from the start.
-    fn prove(&self, size: Option<u64>) -> Result<()> {
+    pub fn prove(&self, size: Option<u64>) -> Result<()> {
         let size = match size {
             Some(size) => Some(size),
             None => (self.size)()?,
