@@ -78,6 +78,18 @@ fn change_of_a_name_refused_for_now_is_repeated() {
 }
 
 #[test]
+fn scratch_file_whose_removal_is_refused_for_now_goes() {
+    let server = server(&[]);
+    let mount = Mount::with(&server, "timeout=10");
+    for _ in 0..2 {
+        server.once("DELE", Act::Reply("451 Local error"));
+    }
+    mount.sh("ls d; echo more >> d/f");
+    assert_eq!(server.count("DELE"), 3);
+    assert_eq!(server.tree().paths(), ["/d", "/d/f"]);
+}
+
+#[test]
 fn question_refused_for_now_is_answered_by_the_listing() {
     for (verb, without) in [
         ("MLST /d/f", &[][..]),

@@ -21,6 +21,7 @@ use crate::ftp::profile::{Learned, Part, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
+use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::ftp::transfer::upload::upload;
 use crate::remote::{Ask, Deadline, Error, Reading, RemotePath, Result, Source, make_temp_name};
 
@@ -207,18 +208,30 @@ pub(crate) fn with_temp_file<T>(
     probed
 }
 
-/// Removes the file, also after the deadline, and on a second connection where the first one breaks.
+/// Removes the file, also after the deadline, on a second connection where the first one breaks, and again where that is
+/// refused for the moment.
 fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
+    let left = ask.deadline.remaining().unwrap_or_default();
+    let deadline = &Deadline::after(left.max(MIN_REMOVAL_TIME));
+    let command = Command::Dele(path);
     let once = |fresh| {
-        let left = ask.deadline.remaining().unwrap_or_default();
-        let deadline = &Deadline::after(left.max(MIN_REMOVAL_TIME));
         let ask = Ask { deadline, ..*ask };
         let mut lease = pool.lease(Purpose::Metadata, fresh, &ask)?;
-        lease.control()?.command(Command::Dele(path), deadline)
+        lease.control()?.command(command, deadline)
     };
-    match once(false) {
-        Err(Error::Lost { .. }) => once(true),
-        removed => removed,
+    let mut pauses = Pauses::default();
+    loop {
+        let removed = match once(false) {
+            Err(Error::Lost { .. }) => once(true),
+            removed => removed,
+        };
+        let refusal = removed.as_ref().ok().map(|reply| reply.refusal(command));
+        match refusal {
+            Some(refusal)
+                if is_transient(&refusal, &command.to_string())
+                    && pauses.wait(&refusal, deadline) => {}
+            _ => return removed,
+        }
     }
 }
 
