@@ -33,11 +33,12 @@ fn a_listing_that_is_said_to_be_cut_off_answers_no_absence() {
 fn temporary_refusal_is_not_enoent() {
     let server = Server::start();
     server.tree().put("/d/f", "content");
-    server.on(
-        "MLST /d/f",
-        Act::Reply("451 Requested action aborted: local error"),
-    );
-    let mount = Mount::of(&server);
+    // Where the listing can't answer either.
+    for verb in ["MLST /d/f", "MLSD", "LIST"] {
+        let words = "451 Requested action aborted: local error";
+        server.on(verb, Act::Reply(words));
+    }
+    let mount = Mount::with(&server, "timeout=3");
     assert_eq!(mount.error("os.stat('d/f')"), "EIO");
     server.behave();
     assert_eq!(mount.sh("cat d/f"), "content");
