@@ -1,6 +1,7 @@
 //! Tests how a server lists a directory, and whether `RETR` starts at the offset of `REST`.
 
 use crate::ftp::listing::{Clock, Line, Parser};
+use crate::ftp::pool::Purpose;
 use crate::ftp::profile::Support;
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::time_val::now;
@@ -56,6 +57,39 @@ const MIN_SAMPLE_SIZE: u64 = 64;
 const SAMPLE_FILES: usize = 3;
 
 impl Inspection {
+    /// Lists the directory, and counts the lines that can't be read; with the first of them.
+    fn unreadable_lines(
+        &self,
+        command: Command<'static>,
+        deadline: &Deadline,
+    ) -> Result<(Parser, (usize, Option<String>))> {
+        let directory = &self.client.pool().root().absolute(&RemotePath::root())?;
+        let clock = Clock {
+            now: now(),
+            zone: 0,
+        };
+        self.client
+            .repeat(Purpose::Listing, &[], &caller(deadline), |mut lease, _| {
+                // A preconnected data connection would hide how one is made.
+                drop(lease.take_preconnected());
+                let mut parser = match command {
+                    Command::Mlsd => Parser::facts(),
+                    _ => Parser::list(clock),
+                };
+                let (mut count, mut first) = (0, None);
+                let mut take = |line: &[u8]| {
+                    if parser.line(line) == Line::Unreadable {
+                        count += 1;
+                        first.get_or_insert_with(|| printable_bytes(line.trim_ascii_end()));
+                    }
+                    true
+                };
+                lines::listing(&mut lease, directory, command, deadline, &mut take)?
+                    .conclude(&mut lease, deadline)?;
+                Ok((parser, (count, first)))
+            })
+    }
+
     /// Lists the directory, as a mount does.
     pub fn listed(&self, deadline: &Deadline) -> Result<Listed> {
         let root = RemotePath::root();
@@ -64,36 +98,12 @@ impl Inspection {
             .client
             .list(&root, &caller(deadline), &mut |entry| entries.push(entry))?;
         let learned = self.client.pool().profile().get();
-        let (command, mut parser) = if learned.features.mlst() {
-            (Command::Mlsd, Parser::facts())
-        } else {
-            let clock = Clock {
-                now: now(),
-                zone: 0,
-            };
-            let all = learned.listing.list_all == Support::Yes;
-            let switches = if all { "-a" } else { "" };
-            (Command::List(switches), Parser::list(clock))
+        let command = match (learned.features.mlst(), learned.listing.list_all) {
+            (true, _) => Command::Mlsd,
+            (false, Support::Yes) => Command::List("-a"),
+            (false, _) => Command::List(""),
         };
-        let mut unreadable = (0, None);
-        let mut lease = self.lease(deadline)?;
-        let place = self.client.pool().root();
-        lines::listing(
-            &mut lease,
-            &place.absolute(&root)?,
-            command,
-            deadline,
-            &mut |line| {
-                if parser.line(line) == Line::Unreadable {
-                    unreadable.0 += 1;
-                    unreadable
-                        .1
-                        .get_or_insert_with(|| printable_bytes(line.trim_ascii_end()));
-                }
-                true
-            },
-        )?
-        .conclude(&mut lease, deadline)?;
+        let (parser, unreadable) = self.unreadable_lines(command, deadline)?;
         let mut samples: Vec<(u64, RemotePath)> = entries
             .iter()
             .filter(|entry| entry.attributes.kind == Kind::File)
