@@ -90,6 +90,16 @@ fn scratch_file_whose_removal_is_refused_for_now_goes() {
 }
 
 #[test]
+fn append_rehearsal_that_loses_its_connection_is_repeated() {
+    let server = server(&[]);
+    let mount = Mount::with(&server, "timeout=10");
+    server.once("APPE", Act::HangUp);
+    mount.sh("ls d; echo more >> d/f; [ $(cat d/f | wc -c) = 3005 ]");
+    assert_eq!(server.tree().paths(), ["/d", "/d/f"]);
+    assert_eq!(mount.lost().len(), 0);
+}
+
+#[test]
 fn question_refused_for_now_is_answered_by_the_listing() {
     for (verb, without) in [
         ("MLST /d/f", &[][..]),

@@ -23,7 +23,9 @@ use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::transient::{Pauses, is_transient};
 use crate::ftp::transfer::upload::upload;
-use crate::remote::{Ask, Deadline, Error, Reading, RemotePath, Result, Source, make_temp_name};
+use crate::remote::{
+    Ask, Deadline, Error, Reading, RemotePath, Result, Source, Why, make_temp_name,
+};
 
 /// Content of the temporary file before the probe.
 const BEFORE: &[u8] = b"0123456789";
@@ -143,7 +145,6 @@ pub fn probe_holes(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
 /// Whether `APPE` to `file` keeps the content of the file: known, or tried on a temporary file in the same directory. False,
 /// without being remembered, where that file cannot be created.
 pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
     match pool
         .profile()
         .ask(|learned| (learned.partial.appe_keeps, learned.partial.appe))
@@ -152,12 +153,14 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
         (true, _) => return Ok(true),
         (false, _) => {}
     }
-    let name = make_temp_name("append", COUNT.fetch_add(1, Ordering::Relaxed));
-    let Some(temp) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
-        return Ok(false);
+    let tried = match probe_append(pool, file, ask) {
+        // The connection failed, not the command, and the file of the user has not been touched.
+        Err(Error::Lost { .. }) if ask.deadline.remaining().is_some() => {
+            probe_append(pool, file, ask)
+        }
+        tried => tried,
     };
-    let path = pool.root().absolute(&temp)?;
-    match with_temp_file(pool, &path, ask, || try_append(pool, &path, ask)) {
+    match tried {
         Ok(appends) => {
             if appends {
                 // What is refused from now on is refused for the file.
@@ -176,13 +179,27 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
             });
             Ok(appends)
         }
-        // The connection failed, not the command: the caller tries again.
         Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => Err(error),
         Err(error) => {
             log::info!("patch probe: APPE not tried: {error}; uploading all of {file} instead");
             Ok(false)
         }
     }
+}
+
+/// Whether `APPE` keeps the content of a temporary file in the directory of `file`.
+fn probe_append(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = make_temp_name("append", COUNT.fetch_add(1, Ordering::Relaxed));
+    let Some(temp) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
+        return Err(Error::refused(
+            Why::Unsupported,
+            "APPE",
+            "no name for a file to try it on",
+        ));
+    };
+    let path = pool.root().absolute(&temp)?;
+    with_temp_file(pool, &path, ask, || try_append(pool, &path, ask))
 }
 
 /// Runs `probe`, which creates the temporary file `path`, and removes that file.
