@@ -283,9 +283,8 @@ impl Control {
                 Err(refusal) => return Err(refusal.refusal(transfer)),
             };
             let replies = self.flight(before, deadline)?;
-            let begins_elsewhere = before.iter().zip(&replies).any(|(command, reply)| {
-                matches!(command, Command::Rest(_)) && !reply.is_intermediate()
-            });
+            let begins_elsewhere = matches!(before.last(), Some(Command::Rest(_)))
+                && !replies.last().is_some_and(Reply::is_intermediate);
             if !begins_elsewhere {
                 let after = if self.is_pipelining() { after } else { &[] };
                 self.send(&[&[transfer], after].concat(), deadline)?;

@@ -10,20 +10,12 @@ const COUNTING: &str = r#"
 # wire: bytes that went over the network so far; everything here goes over loopback, and counts once
 # (/sys/class/net would tell of the whole machine's)
 wire() { awk '$1 == "lo:" { print $10 }' /proc/net/dev; }
-# quiet: waits until connections that are made in the background have logged in
-quiet() {
-    local before=0 now
-    for ((tries = 0; tries < 50; tries++)); do
-        now=$(wire)
-        [ $now != $before ] || return 0
-        before=$now; sleep 0.2
-    done
-    fail 'something is sent all the time'
-}
+# still: nothing was sent for a while, so that connections that are made in the background have logged in
+still() { local before; before=$(wire); sleep 0.2; [ "$(wire)" = "$before" ]; }
 # costs LIMIT COMMAND...: the command, and what follows from it, sends fewer bytes both ways together
 costs() {
     local limit=$1 before; shift
-    quiet; before=$(wire)
+    soon still; before=$(wire)
     "$@"
     local cost=$(($(wire) - before))
     [ $cost -lt $limit ] || fail "$* cost $cost bytes: $(tail -n 40 "$S/log")"

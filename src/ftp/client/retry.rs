@@ -54,7 +54,7 @@ fn is_change_refused_for_now(error: &Error) -> bool {
     match error {
         Error::Refused { tried, .. } => {
             let is_change = VERBS.iter().any(|verb| tried.starts_with(verb));
-            is_change && is_refused_for_now(error, tried, &["450", "451"])
+            is_change && is_refused_for_now(error, tried)
         }
         _ => false,
     }

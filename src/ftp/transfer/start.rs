@@ -25,7 +25,7 @@ use crate::ftp::transfer::early_data::Early;
 use crate::ftp::transfer::replies::{
     DataConnection, Start, await_start, last_words, out_of_order, read_last_replies,
 };
-use crate::ftp::transfer::transient::{Pauses, is_transient};
+use crate::ftp::transfer::transient::repeat_while_transient;
 use crate::remote::{Deadline, Error, Result, Why};
 
 /// A transfer that is to be started.
@@ -183,22 +183,6 @@ fn try_to_begin(
                 }
                 begin_once(lease, request, deadline)
             })
-        }
-    }
-}
-
-/// Starts a transfer by `start`, again where `command` is refused for the moment.
-pub fn repeat_while_transient(
-    command: Command<'_>,
-    deadline: &Deadline,
-    mut start: impl FnMut() -> Result<StartedTransfer>,
-) -> Result<StartedTransfer> {
-    let tried = command.to_string();
-    let mut pauses = Pauses::default();
-    loop {
-        match start() {
-            Err(error) if is_transient(&error, &tried) && pauses.wait(&error, deadline) => {}
-            started => return started,
         }
     }
 }

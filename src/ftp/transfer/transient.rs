@@ -7,8 +7,9 @@
 use std::thread;
 use std::time::Duration;
 
+use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::is_no_data_connection;
-use crate::remote::{Deadline, Error, Why};
+use crate::remote::{Deadline, Error, Result, Why};
 
 /// The pauses before the repetitions, in milliseconds.
 const PAUSES: [u64; 4] = [200, 500, 1000, 2000];
@@ -41,20 +42,35 @@ impl Pauses {
     }
 }
 
+/// Does `work`, again where `command` is refused for the moment.
+pub fn repeat_while_transient<T>(
+    command: Command<'_>,
+    deadline: &Deadline,
+    mut work: impl FnMut() -> Result<T>,
+) -> Result<T> {
+    let tried = command.to_string();
+    let mut pauses = Pauses::default();
+    loop {
+        match work() {
+            Err(error) if is_transient(&error, &tried) && pauses.wait(&error, deadline) => {}
+            done => return done,
+        }
+    }
+}
+
 /// Whether `error` is a refusal of `command` for the moment: 450 or 451 without words of a lasting cause (ProFTPD answers 450
 /// for a name that does not exist), or no data connection (425, 426) in place of the 150.
 pub fn is_transient(error: &Error, command: &str) -> bool {
-    is_no_data_connection(error) || is_refused_for_now(error, command, &["450", "451"])
+    is_no_data_connection(error) || is_refused_for_now(error, command)
 }
 
-/// Whether `error` is a refusal of `command`, or of a command before it, by one of these codes, without words of a lasting
-/// cause.
-pub fn is_refused_for_now(error: &Error, command: &str, codes: &[&str]) -> bool {
+/// Whether `error` is a refusal of `command`, or of a command before it, by 450 or 451 without words of a lasting cause.
+pub fn is_refused_for_now(error: &Error, command: &str) -> bool {
     match error {
         Error::Refused { why, tried, said } => {
             matches!(why, Why::Busy | Why::Unsaid | Why::Failed)
                 && (tried == command || is_before_a_transfer(tried))
-                && codes.iter().any(|code| said.starts_with(code))
+                && ["450", "451"].iter().any(|code| said.starts_with(code))
         }
         _ => false,
     }

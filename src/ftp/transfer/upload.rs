@@ -24,8 +24,8 @@ use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::replies::{last_words, read_final_reply};
 use crate::ftp::transfer::start::{
     Beginning, StartedTransfer, TransferRequest, begin, begin_once, keep_preconnected,
-    repeat_while_transient,
 };
+use crate::ftp::transfer::transient::repeat_while_transient;
 use crate::remote::{Deadline, Error, ReadAt, Result, Sink, Updated, Why};
 
 /// Bytes moved at once between the spool and the data connection.

@@ -169,7 +169,7 @@ impl Uploader {
                 Ok(Some(Updated { version, ..updated }))
             }
             // A transient refusal may pass (RFC 959 section 4.2.1), and other clients must not see half a file.
-            Err(error) if passes(&error) => Err(error),
+            Err(error) if error.is_for_now() => Err(error),
             Err(error @ remote::Error::Refused { .. }) => {
                 let whose = match self.note_refused_replacement(ino) {
                     true => "files in this directory",
@@ -257,11 +257,6 @@ impl Uploader {
             log::error!("atomic: temporary file {temp} is left on the server: {error}");
         }
     }
-}
-
-/// Whether a refusal is for now only.
-fn passes(error: &remote::Error) -> bool {
-    matches!(error, remote::Error::Refused { said, .. } if said.starts_with('4'))
 }
 
 /// The name that a file bears until it is whole.
