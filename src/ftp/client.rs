@@ -59,7 +59,6 @@ use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
-use crate::ftp::transfer::rest_check::Doubtful;
 use crate::ftp::transfer::upload::{Lesson, Store, Upload};
 use crate::remote::{
     Ask, Change, Completeness, Deadline, Done, Entry, Error, NameStatus, Plan, ReadAt, Reading,
@@ -288,47 +287,6 @@ impl Client {
             let (profile, root) = (pool.profile(), pool.root());
             step_flight::perform(lease.control()?, profile, root, steps, again, ask.deadline)
         })
-    }
-
-    /// Does `work` on a server that was not seen yet to obey `REST` in this file.
-    fn doubt<T>(
-        &self,
-        file: &RemotePath,
-        ask: &Ask<'_>,
-        work: impl FnOnce(&Doubtful<'_>) -> Result<T>,
-    ) -> Result<T> {
-        work(&Doubtful {
-            file,
-            profile: self.pool.profile(),
-            begin: &|reading| self.begin(file, reading, ask),
-            size: &|| self.size(file, ask),
-            deadline: ask.deadline,
-        })
-    }
-
-    /// Has the last byte sent of a file of `size` bytes, before a part of it is stored at an offset beyond 2 GiB: a server that
-    /// counts in 32 bits would store it elsewhere in the file, and that destroys what is there. [`Why::Unsupported`] where
-    /// the file is to be stored whole.
-    fn check_far_part(
-        &self,
-        file: &RemotePath,
-        offset: u64,
-        size: u64,
-        ask: &Ask<'_>,
-    ) -> Result<()> {
-        let is_doubted = || self.pool.profile().ask(|it| it.doubts_part_at(offset));
-        if !is_doubted() {
-            return Ok(());
-        }
-        self.doubt(file, ask, |doubtful| doubtful.prove(Some(size)))?;
-        match is_doubted() {
-            false => Ok(()),
-            true => Err(Error::refused(
-                Why::Unsupported,
-                format!("storing a part of {file} at {offset}"),
-                "the server was not seen to know such offsets",
-            )),
-        }
     }
 }
 
@@ -659,11 +617,11 @@ impl Remote for Client {
         ask: &Ask<'_>,
     ) -> Result<Updated> {
         odd_names::check(&self.pool, &self.name_trials, file, ask)?;
-        if let (Plan::Patch { ranges, .. }, Some(base)) = (plan, &change.base)
-            && let Some(size) = base.size
+        if let Plan::Patch { ranges, .. } | Plan::Sparse(ranges) = plan
             && let Some(last) = ranges.last()
         {
-            self.check_far_part(file, last.start.min(size), size, ask)?;
+            let size = change.base.and_then(|base| base.size).unwrap_or(0);
+            self.check_far_part(file, last.start, size, ask)?;
         }
         let steps = &|steps: &[Step<'_>]| self.perform(steps, ask);
         let update = Update {

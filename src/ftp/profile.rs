@@ -309,6 +309,8 @@ pub struct PartsSeen {
     pub refused: Option<RefusedPart>,
     /// One that was refused, without being said to be refused for that, where the whole file was stored afterwards.
     pub doubted: Option<Part>,
+    /// One beyond the end, and beyond 4 GiB, has come to lie there.
+    pub reaches_far: bool,
 }
 
 /// A part of a file that was refused.
@@ -421,7 +423,7 @@ pub enum TimeSetter {
 }
 
 /// Offsets from which on servers that count in 32 bits, with a sign or without, begin elsewhere.
-const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
+pub const WRAPS: [u64; 2] = [1 << 31, 1 << 32];
 
 impl Learned {
     /// Whether `STAT` may be asked in this mount: `MLST` says more.

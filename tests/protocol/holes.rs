@@ -19,6 +19,11 @@ fn stored(server: &Server, from: usize) -> Vec<String> {
         .collect()
 }
 
+/// Counts offsets in 31 bits.
+fn wraps(from: usize) -> usize {
+    from % (1 << 31)
+}
+
 fn size(server: &Server, path: &str) -> u64 {
     server.tree().bytes(path).unwrap().len() as u64
 }
@@ -109,6 +114,24 @@ for at in range(1, 3): os.pwrite(f, b'x', at * (3 << 20))";
     mount.sh("truncate -s 7M old");
     assert_eq!(size(&server, "/old"), 7 * MIB);
     assert_eq!(mount.lost().len(), 0);
+}
+
+/// The part would come to lie within the file.
+#[test]
+fn hole_beyond_the_reach_of_rest_is_no_hole() {
+    let server = Server::start();
+    let old = vec![b'o'; 3 << 20];
+    server.tree().put("/old", old.clone());
+    server.on("REST", Act::Misplace(wraps));
+    let mount = Mount::of(&server);
+    // It makes holes, but not so far.
+    mount.sh("truncate -s 40M near");
+    assert_eq!(stored(&server, 0), ["STOR /near", "STOR /near"]);
+    let far = "f = os.open('old', os.O_RDWR); os.pwrite(f, b'x', (1 << 40) + 2_000_000)";
+    assert_eq!(mount.error_with(far, "os.fsync(f)"), "EFBIG");
+    assert!(server.tree().bytes("/old") == Some(&old));
+    assert_eq!(mount.error("os.truncate('old', 1 << 40)"), "EFBIG");
+    assert_eq!(server.tree().paths(), ["/near", "/old"]);
 }
 
 #[test]

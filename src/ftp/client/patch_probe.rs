@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::ftp::control::version_query::number;
 use crate::ftp::pool::{Lease, Pool, Purpose};
 use crate::ftp::profile::Support;
 use crate::ftp::profile::partial_store;
-use crate::ftp::profile::{Learned, Part, Profile};
+use crate::ftp::profile::{Learned, Part, Profile, WRAPS};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::download::Download;
-use crate::ftp::transfer::transient::{Pauses, is_transient};
+use crate::ftp::transfer::transient::repeat_while_transient;
 use crate::ftp::transfer::upload::upload;
 use crate::remote::{
     Ask, Deadline, Error, Reading, RemotePath, Result, Source, Why, make_temp_name,
@@ -35,6 +35,8 @@ const PART: &[u8] = b"ab";
 const AT: usize = 3;
 /// Offset beyond the end at which they are written once more. A block of a disk, so that the hole may be a real one.
 const BEYOND: usize = 4096;
+/// Offset at which 32 bits, with a sign or without, end, and one more block.
+const FAR: u64 = WRAPS[1] + BEYOND as u64;
 /// Least time for the removal of the temporary file, also when the operation's deadline has passed.
 const MIN_REMOVAL_TIME: Duration = Duration::from_secs(5);
 
@@ -189,17 +191,38 @@ pub fn appends(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<boo
 
 /// Whether `APPE` keeps the content of a temporary file in the directory of `file`.
 fn probe_append(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let name = make_temp_name("append", COUNT.fetch_add(1, Ordering::Relaxed));
-    let Some(temp) = file.parent().unwrap_or_default().join(name.as_bytes()) else {
-        return Err(Error::refused(
-            Why::Unsupported,
-            "APPE",
-            "no name for a file to try it on",
-        ));
-    };
-    let path = pool.root().absolute(&temp)?;
+    let path = temp_path(pool, file, "append")?;
     with_temp_file(pool, &path, ask, || try_append(pool, &path, ask))
+}
+
+/// Whether `STOR` after `REST` beyond 4 GiB, and beyond the end of a file, stores there: known in this mount, or tried on a
+/// temporary file in the directory of `file`, on a server that was seen to make holes.
+pub fn reaches_far(pool: &Arc<Pool>, file: &RemotePath, ask: &Ask<'_>) -> Result<bool> {
+    if pool
+        .profile()
+        .ask(|learned| learned.this_mount.parts.reaches_far)
+    {
+        return Ok(true);
+    }
+    let path = temp_path(pool, file, "far")?;
+    let reaches = with_temp_file(pool, &path, ask, || try_far(pool, &path, ask))?;
+    if !reaches {
+        log::info!("patch probe: REST does not reach beyond 4 GiB; zeros are sent for holes");
+    }
+    pool.profile().learn(|learned| match reaches {
+        true => learned.this_mount.parts.reaches_far = true,
+        false => learned.lacks(Part::Beyond),
+    });
+    Ok(reaches)
+}
+
+/// The absolute path of a new temporary file for a probe by this `name`, in the directory of `file`.
+fn temp_path(pool: &Pool, file: &RemotePath, name: &str) -> Result<Vec<u8>> {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = make_temp_name(name, COUNT.fetch_add(1, Ordering::Relaxed));
+    let temp = file.parent().unwrap_or_default().join(name.as_bytes());
+    let no_name = || Error::refused(Why::Unsupported, "patch probe", "no name for its file");
+    pool.root().absolute(&temp.ok_or_else(no_name)?)
 }
 
 /// Runs `probe`, which creates the temporary file `path`, and removes that file.
@@ -212,11 +235,13 @@ pub(crate) fn with_temp_file<T>(
     let probed = probe();
     let shown = String::from_utf8_lossy(path);
     match remove(pool, path, ask) {
-        Ok(reply) if reply.is_completion() => {}
+        Ok(()) => {}
         // The file may never have been created.
-        Ok(reply) if probed.is_err() => log::info!("patch probe: {}: {reply}", Command::Dele(path)),
-        Ok(reply) => {
-            log::warn!("patch probe: temporary file {shown:?} is left on the server: {reply}")
+        Err(error @ Error::Refused { .. }) if probed.is_err() => {
+            log::info!("patch probe: {error}");
+        }
+        Err(error @ Error::Refused { .. }) => {
+            log::warn!("patch probe: temporary file {shown:?} is left on the server: {error}")
         }
         Err(error) => {
             log::warn!("patch probe: temporary file {shown:?} may be left on the server: {error}")
@@ -227,35 +252,38 @@ pub(crate) fn with_temp_file<T>(
 
 /// Removes the file, also after the deadline, on a second connection where the first one breaks, and again where that is
 /// refused for the moment.
-fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<Reply> {
+fn remove(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<()> {
     let left = ask.deadline.remaining().unwrap_or_default();
     let deadline = &Deadline::after(left.max(MIN_REMOVAL_TIME));
     let command = Command::Dele(path);
     let once = |fresh| {
         let ask = Ask { deadline, ..*ask };
         let mut lease = pool.lease(Purpose::Metadata, fresh, &ask)?;
-        lease.control()?.command(command, deadline)
-    };
-    let mut pauses = Pauses::default();
-    loop {
-        let removed = match once(false) {
-            Err(Error::Lost { .. }) => once(true),
-            removed => removed,
-        };
-        let refusal = removed.as_ref().ok().map(|reply| reply.refusal(command));
-        match refusal {
-            Some(refusal)
-                if is_transient(&refusal, &command.to_string())
-                    && pauses.wait(&refusal, deadline) => {}
-            _ => return removed,
+        let reply = lease.control()?.command(command, deadline)?;
+        match reply.is_completion() {
+            true => Ok(()),
+            false => Err(reply.refusal(command)),
         }
-    }
+    };
+    repeat_while_transient(command, deadline, || match once(false) {
+        Err(Error::Lost { .. }) => once(true),
+        removed => removed,
+    })
 }
 
 fn try_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<PatchOutcome> {
     let lease = || pool.lease(Purpose::Transfer, false, ask);
     store(lease()?, Command::Stor(path), 0, BEFORE, ask.deadline)?;
-    let patch = || store_part(lease()?, pool.profile(), path, AT, PART, ask.deadline);
+    let patch = || {
+        store_part(
+            lease()?,
+            pool.profile(),
+            path,
+            AT as u64,
+            PART,
+            ask.deadline,
+        )
+    };
     match twice(&patch) {
         // The whole file was accepted before.
         Err(error) if partial_store::may_be_of_parts(&error) => {
@@ -271,7 +299,16 @@ fn try_patch(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<PatchOutcom
 fn try_beyond(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
     let lease = || pool.lease(Purpose::Transfer, false, ask);
     let mut expected = content(pool, path, ask)?;
-    let patch = || store_part(lease()?, pool.profile(), path, BEYOND, PART, ask.deadline);
+    let patch = || {
+        store_part(
+            lease()?,
+            pool.profile(),
+            path,
+            BEYOND as u64,
+            PART,
+            ask.deadline,
+        )
+    };
     match twice(&patch) {
         Err(error) if partial_store::may_be_of_parts(&error) => return Ok(false),
         stored => stored?,
@@ -279,6 +316,20 @@ fn try_beyond(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
     expected.resize(BEYOND, 0);
     expected.extend_from_slice(PART);
     Ok(content(pool, path, ask)? == expected)
+}
+
+/// Whether the temporary file is as long as a part that is stored beyond 4 GiB makes it.
+fn try_far(pool: &Arc<Pool>, path: &[u8], ask: &Ask<'_>) -> Result<bool> {
+    let lease = || pool.lease(Purpose::Transfer, false, ask);
+    store(lease()?, Command::Stor(path), 0, BEFORE, ask.deadline)?;
+    let part = || store_part(lease()?, pool.profile(), path, FAR, PART, ask.deadline);
+    match twice(&part) {
+        Err(error) if partial_store::may_be_of_parts(&error) => return Ok(false),
+        stored => stored?,
+    }
+    let command = Command::Size(path);
+    let reply = lease()?.control()?.command(command, ask.deadline)?;
+    Ok(number(&reply) == Some(FAR + PART.len() as u64))
 }
 
 /// Whether `APPE` keeps the content of the file.
@@ -333,12 +384,12 @@ pub fn store_part(
     lease: Lease,
     profile: &Profile,
     path: &[u8],
-    at: usize,
+    at: u64,
     part: &[u8],
     deadline: &Deadline,
 ) -> Result<()> {
     let before = profile.ask(|learned| learned.partial.rest_retr);
-    let stored = store(lease, Command::Stor(path), at as u64, part, deadline);
+    let stored = store(lease, Command::Stor(path), at, part, deadline);
     profile.learn(|learned| learned.partial.rest_retr = before);
     stored
 }

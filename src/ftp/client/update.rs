@@ -7,9 +7,11 @@
 //! Seen: vsftpd, ProFTPD and pyftpdlib keep the bytes after the patch, Pure-FTPd truncates the file there.
 //!
 //! * `append`: appends to a file that other clients may change at the same time
+//! * `far_parts`: checks that `REST` reaches beyond 2 GiB before a part is stored there
 //! * `holes`: leaves holes of a file to the server, and checks what it makes of them
 
 pub(crate) mod append;
+mod far_parts;
 mod holes;
 
 use std::ops::Range;

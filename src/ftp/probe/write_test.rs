@@ -266,7 +266,14 @@ impl WriteTest<'_> {
         let part = vec![b'*'; PATCH.len()];
         let profile = self.inspection.client.pool().profile();
         let lease = self.inspection.lease(self.deadline)?;
-        let outcome = match store_part(lease, profile, &path, PATCH.start, &part, self.deadline) {
+        let outcome = match store_part(
+            lease,
+            profile,
+            &path,
+            PATCH.start as u64,
+            &part,
+            self.deadline,
+        ) {
             Err(error @ Error::Refused { .. }) => PatchOutcome::Refused(said(&error)),
             stored => {
                 stored?;

@@ -47,7 +47,8 @@ impl Doubtful<'_> {
         Ok(Box::new((self.begin)(reading)?))
     }
 
-    /// Has the last byte sent; an error is a reason to read from the start.
+    /// Has the last byte sent of the file, whose size is asked for if it is not given; an error is a reason to read from the
+    /// start, and to store no part.
     pub fn prove(&self, size: Option<u64>) -> Result<()> {
         let size = match size {
             Some(size) => Some(size),
