@@ -158,6 +158,7 @@ impl ProfileStore {
                 *learned = before;
                 learned.pipelining.commands =
                     new.pipelining.commands.or(learned.pipelining.commands);
+                learned.pipelining.doubles |= new.pipelining.doubles;
                 learned.this_mount = new.this_mount;
                 learned.listing.hides_directories |= new.listing.hides_directories;
                 learned.features = new.features;
@@ -379,6 +380,25 @@ mod tests {
         assert_eq!(files, [place.join("us%2Fer@host:21")]);
         assert_eq!(fs::metadata(&files[0]).expect("it").mode() & 0o777, 0o600);
         assert_eq!(fs::metadata(&place).expect("it").mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn replies_given_twice_at_a_login_stay_known() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let kept = open(directory.path());
+        let profile = begin(&kept, 1, HERE);
+        learn(&profile);
+        kept.finish(&profile);
+
+        let profile = Profile::default();
+        profile.learn(|learned| {
+            learned.print = 1;
+            learned.pipelining.doubles = true;
+        });
+        open(directory.path()).adopt(&profile, HERE, true);
+        let learned = profile.get();
+        assert_eq!(learned.attributes.mdtm, Support::Yes);
+        assert!(learned.pipelining.doubles);
     }
 
     #[test]
