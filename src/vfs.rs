@@ -145,9 +145,11 @@ pub use crate::vfs::writeback::queue::Pending;
 /// Parts that `benches/criterion` measures alone.
 #[doc(hidden)]
 pub mod measured {
+    pub use crate::process::allocator::trim_free_memory;
     pub use crate::vfs::cache::memory::{Blocks, Key};
     pub use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block};
     pub use crate::vfs::file::range_set::RangeSet;
+    pub use crate::vfs::inode::{ROOT, Tree};
 }
 
 /// Ranks of locks, outermost first (see the [lock order](self)).

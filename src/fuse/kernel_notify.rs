@@ -355,7 +355,7 @@ mod tests {
     fn gone(ino: u64) -> News {
         News::Gone {
             parent: 1,
-            name: Arc::from(&b"n"[..]),
+            name: Box::from(&b"n"[..]),
             ino,
         }
     }

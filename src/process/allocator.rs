@@ -84,13 +84,14 @@ fn limit_arenas() {}
 
 /// Returns free memory to the system.
 #[cfg(target_env = "gnu")]
-fn trim_free_memory() {
+pub fn trim_free_memory() {
     // SAFETY: malloc_trim(3) may be called by any thread at any time.
     unsafe { libc::malloc_trim(0) };
 }
 
+/// Does nothing.
 #[cfg(not(target_env = "gnu"))]
-fn trim_free_memory() {}
+pub fn trim_free_memory() {}
 
 /// Returns the resident size in bytes; 0 if it is unknown.
 fn resident() -> u64 {

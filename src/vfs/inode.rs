@@ -16,6 +16,7 @@
 //!
 //! * `table`: the tree under its lock
 //! * `node`: what is known of one file, directory or link
+//! * `nodes`: all nodes, by number and by name
 //! * `server_merge`: merges answers of the server into the tree
 //! * `local_changes`: applies local changes of names
 //! * `eviction`: evicts what nothing needs
@@ -31,12 +32,12 @@ pub(crate) mod eviction;
 pub(crate) mod kept;
 pub(crate) mod local_changes;
 pub(crate) mod node;
+mod nodes;
 pub(crate) mod overlay;
 pub(crate) mod server_merge;
 pub(crate) mod symlink_policy;
 pub(crate) mod table;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,6 +48,7 @@ use crate::vfs::error::{Error, Result};
 use crate::vfs::inode::events::Listener;
 
 pub use crate::vfs::inode::node::{Node, now};
+use crate::vfs::inode::nodes::Nodes;
 use crate::vfs::inode::overlay::Overlay;
 
 /// The mounted directory.
@@ -84,8 +86,7 @@ pub enum Known {
 /// The tree.
 #[derive(Debug)]
 pub struct Tree {
-    /// In boxes: a map has up to twice as many places as members.
-    nodes: HashMap<u64, Box<Node>>,
+    nodes: Nodes,
     /// Nodes made so far.
     births: u64,
     /// Directories with listings, the least recently used first to go.
@@ -122,7 +123,7 @@ impl Tree {
     /// A tree that knows the mounted directory alone, and keeps `budget` bytes of what nothing needs.
     pub fn new(root: Attributes, budget: u64) -> Self {
         let mut tree = Self {
-            nodes: HashMap::new(),
+            nodes: Nodes::default(),
             births: 0,
             listings: LruCache::unbounded(),
             budget: eviction::budget(budget),
@@ -132,9 +133,9 @@ impl Tree {
             overlay: Overlay::default(),
             clock_difference: 0,
         };
-        let mut node = tree.node(ROOT, ROOT, Arc::from(&b""[..]), root);
+        let mut node = tree.node(ROOT, ROOT, Box::default(), root);
         node.holders.lookups = 1;
-        tree.nodes.insert(ROOT, node);
+        tree.nodes.insert(node);
         tree
     }
 
@@ -145,24 +146,24 @@ impl Tree {
 
     /// The node of `ino`.
     pub fn get(&self, ino: u64) -> Option<&Node> {
-        self.nodes.get(&ino).map(AsRef::as_ref)
+        self.nodes.get(ino)
     }
 
     /// The node of `ino`.
     pub fn get_mut(&mut self, ino: u64) -> Option<&mut Node> {
-        self.nodes.get_mut(&ino).map(AsMut::as_mut)
+        self.nodes.get_mut(ino)
     }
 
     /// Where `ino` is now; `None` when it has no name any more.
     pub fn path(&self, ino: u64) -> Option<RemotePath> {
         let mut names = Vec::new();
-        let mut node = self.nodes.get(&ino)?;
+        let mut node = self.nodes.get(ino)?;
         while node.ino != ROOT {
             if node.removed {
                 return None;
             }
             names.push(&node.name);
-            node = self.nodes.get(&node.parent)?;
+            node = self.nodes.get(node.parent)?;
         }
         names
             .iter()
@@ -172,17 +173,17 @@ impl Tree {
 
     /// What is known of `name` in `parent`, from what is not older than `ages`.
     pub fn known(&self, parent: u64, name: &[u8], ages: MaxAges) -> Known {
-        let Some(node) = self.nodes.get(&parent) else {
+        let Some(node) = self.nodes.get(parent) else {
             return Known::Unknown;
         };
         let directory = node.directory();
-        if let Some(ino) = directory.and_then(|known| known.children.get(name)) {
+        if let Some(ino) = self.nodes.child(parent, name) {
             let fresh = self
                 .nodes
                 .get(ino)
                 .is_some_and(|child| child.is_fresh(ages.known));
             return if fresh {
-                Known::Inode(*ino)
+                Known::Inode(ino)
             } else {
                 Known::Unknown
             };
@@ -200,7 +201,7 @@ impl Tree {
 
     /// Whether a name is there although no listing has it.
     pub fn is_unlisted(&self, parent: u64, name: &[u8]) -> bool {
-        let node = self.nodes.get(&parent);
+        let node = self.nodes.get(parent);
         node.and_then(|node| node.directory())
             .is_some_and(|known| known.unlisted.contains(name))
     }
@@ -212,32 +213,25 @@ impl Tree {
             name.trim_end_matches(['.', ' ']).to_owned()
         };
         let folded = fold(name);
-        self.nodes.get(&parent).is_some_and(|node| {
-            let mut others = node.children().filter(|(child, _)| child.as_ref() != name);
-            others.any(|(child, _)| fold(child) == folded)
-        })
+        let mut others = self.named_children(parent);
+        others.any(|(child, _)| child != name && fold(child) == folded)
     }
 
     /// The child of that name, however old.
     pub fn child(&self, parent: u64, name: &[u8]) -> Option<u64> {
-        self.nodes
-            .get(&parent)?
-            .directory()?
-            .children
-            .get(name)
-            .copied()
+        self.nodes.child(parent, name)
     }
 
     /// The listing of `directory`, if there is one not older than `age`.
     pub fn listing(&self, directory: u64, age: Duration) -> Option<Completeness> {
-        let (at, completeness) = self.nodes.get(&directory)?.directory()?.listed?;
+        let (at, completeness) = self.nodes.get(directory)?.directory()?.listed?;
         (at.elapsed() < age).then_some(completeness)
     }
 
     /// When a directory was listed.
     pub fn listed_at(&self, directory: u64) -> Option<Instant> {
         self.nodes
-            .get(&directory)?
+            .get(directory)?
             .directory()?
             .listed
             .map(|(at, _)| at)
@@ -245,56 +239,46 @@ impl Tree {
 
     /// What is known of the names in `directory` may be wrong.
     pub fn doubt_listing(&mut self, directory: u64) {
-        if let Some(node) = self.nodes.get_mut(&directory) {
+        if let Some(node) = self.nodes.get_mut(directory) {
             node.doubt_names();
         }
     }
 
-    /// The names and numbers in a directory, in the order of the names.
-    pub fn children(&self, directory: u64) -> Vec<(Arc<[u8]>, u64)> {
-        let children = self.sorted(directory, |_| true).into_iter();
-        children
-            .map(|(name, ino)| (Arc::clone(name), ino))
-            .collect()
-    }
-
-    fn sorted(&self, directory: u64, wanted: impl Fn(u64) -> bool) -> Vec<(&Arc<[u8]>, u64)> {
-        let node = self.nodes.get(&directory).into_iter();
-        let mut children: Vec<_> = node
-            .flat_map(|node| node.children())
-            .filter(|(_, ino)| wanted(*ino))
-            .collect();
-        children.sort_unstable();
-        children
-    }
-
     /// The numbers of all in a directory, in the order of the names.
-    pub fn numbers(&self, directory: u64) -> Vec<u64> {
-        let children = self.sorted(directory, |_| true).into_iter();
-        children.map(|(_, ino)| ino).collect()
+    pub fn children(&self, directory: u64) -> Vec<u64> {
+        let mut children: Vec<_> = self.named_children(directory).collect();
+        children.sort_unstable();
+        children.into_iter().map(|(_, ino)| ino).collect()
+    }
+
+    /// The names and numbers in a directory, in no order.
+    fn named_children(&self, directory: u64) -> impl Iterator<Item = (&[u8], u64)> {
+        let node = self.nodes.get(directory).into_iter();
+        let children = node.flat_map(Node::children);
+        children.filter_map(|ino| self.nodes.get(ino).map(|child| (&*child.name, ino)))
     }
 
     /// The numbers of what is of this kind in a directory, in the order of the names.
     pub fn children_of(&self, directory: u64, kind: Kind) -> Vec<u64> {
-        let is_of_kind = |ino| {
-            self.get(ino)
-                .is_some_and(|node| node.attributes.kind == kind)
-        };
-        let children = self.sorted(directory, is_of_kind).into_iter();
-        children.map(|(_, ino)| ino).collect()
+        let mut children = self.children(directory);
+        children.retain(|ino| {
+            let child = self.nodes.get(*ino);
+            child.is_some_and(|child| child.attributes.kind == kind)
+        });
+        children
     }
 
     /// Whether something in `directory` is known, local things too.
     pub fn has_children(&self, directory: u64) -> bool {
         self.nodes
-            .get(&directory)
+            .get(directory)
             .is_some_and(|node| node.children().next().is_some())
     }
 
     /// Notes that a name in `directory` is being asked for alone; true when another one was within
     /// `lately`, so that a listing is the better question.
     pub fn asked_alone(&mut self, directory: u64, lately: Duration) -> bool {
-        let Some(node) = self.nodes.get_mut(&directory) else {
+        let Some(node) = self.nodes.get_mut(directory) else {
             return false;
         };
         let before = node.directory_mut().asked_alone.replace(Instant::now());
@@ -309,7 +293,7 @@ impl Tree {
     /// Expires everything that the server said, and drops what nothing needs. Returns the numbers of what the kernel
     /// knows.
     pub fn doubt_all(&mut self) -> Vec<u64> {
-        for node in self.nodes.values_mut() {
+        for node in self.nodes.iter_mut() {
             node.doubt_names();
             if !node.local {
                 node.fetched = None;
@@ -323,7 +307,7 @@ impl Tree {
         for directory in listed {
             self.drop_children(directory);
         }
-        let known = self.nodes.values().filter(|node| node.holders.lookups > 0);
+        let known = self.nodes.iter().filter(|node| node.holders.lookups > 0);
         known.map(|node| node.ino).collect()
     }
 
@@ -334,14 +318,14 @@ impl Tree {
 
     /// Whether something of `ino` is not on the server yet.
     pub fn is_local(&self, ino: u64) -> bool {
-        self.nodes.get(&ino).is_some_and(|node| node.local)
+        self.nodes.get(ino).is_some_and(|node| node.local)
     }
 
     /// Whether `inner` is `outer` or lies below it.
     pub fn is_within(&self, inner: u64, outer: u64) -> bool {
         let mut at = inner;
         while at != outer && at != ROOT {
-            match self.nodes.get(&at) {
+            match self.nodes.get(at) {
                 Some(node) => at = node.parent,
                 None => return false,
             }
@@ -355,7 +339,7 @@ impl Tree {
         &mut self,
         ino: u64,
         parent: u64,
-        name: Arc<[u8]>,
+        name: Box<[u8]>,
         attributes: Attributes,
     ) -> Box<Node> {
         self.births += 1;
@@ -368,20 +352,18 @@ impl Tree {
             .and_then(|path| path.join(name))
             .unwrap_or_default();
         let mut ino = hash(path.as_bytes());
-        while ino <= ROOT || self.nodes.contains_key(&ino) {
+        while ino <= ROOT || self.nodes.get(ino).is_some() {
             ino = ino.wrapping_add(1);
         }
-        let name: Arc<[u8]> = Arc::from(name);
-        let mut node = self.node(ino, directory, Arc::clone(&name), attributes);
+        let mut node = self.node(ino, directory, Box::from(name), attributes);
         if self.nodes.len() > self.budget {
             // It may have been dropped, and with it what was changed here: earlier questions are not believed.
             (node.changed, node.moved) = (self.stamp, self.stamp);
         }
-        self.nodes.insert(ino, node);
-        if let Some(parent) = self.nodes.get_mut(&directory) {
-            let known = parent.directory_mut();
-            known.absent.remove(&name);
-            known.children.insert(name, ino);
+        self.nodes.insert(node);
+        self.nodes.link(ino);
+        if let Some(parent) = self.nodes.get_mut(directory) {
+            parent.directory_mut().absent.remove(name);
         }
         self.attach_entry(ino, path.as_bytes());
         ino
@@ -396,19 +378,18 @@ impl Tree {
     }
 
     fn detach_node(&mut self, ino: u64) {
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get_mut(ino) else {
             return;
         };
         node.removed = true;
-        let (parent, name) = (node.parent, Arc::clone(&node.name));
-        let below: Vec<u64> = node.children().map(|(_, ino)| ino).collect();
+        let (parent, name) = (node.parent, node.name.clone());
+        let below: Vec<u64> = node.children().collect();
         for child in below {
             self.detach_node(child);
         }
-        if let Some(parent) = self.nodes.get_mut(&parent) {
-            let known = parent.directory_mut();
-            known.children.remove(&name);
-            known.unlisted.remove(&name);
+        self.nodes.unlink(ino);
+        if let Some(parent) = self.nodes.get_mut(parent) {
+            parent.directory_mut().unlisted.remove(&name);
         }
         self.drop_unneeded(ino);
     }

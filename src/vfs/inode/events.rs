@@ -4,7 +4,6 @@
 //! listener, which passes it on to the kernel later, from its own thread.
 
 use std::fmt;
-use std::sync::Arc;
 
 /// A change made by another client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +13,7 @@ pub enum News {
         /// The directory.
         parent: u64,
         /// The name.
-        name: Arc<[u8]>,
+        name: Box<[u8]>,
         /// Its inode. The number is not reused until [`Vfs::release_gone`](crate::vfs::Vfs::release_gone) is called.
         ino: u64,
     },

@@ -4,10 +4,6 @@
 //! budget (`metadata_cache_size=`): beyond it what the kernel forgets goes at once, and with each new listing the least
 //! recently used ones go. The newest stays: a program that has read a directory looks at its files next.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-use std::sync::Arc;
-
 use crate::process::allocator;
 use crate::vfs::inode::node::{Directory, Node};
 use crate::vfs::inode::{ROOT, Tree};
@@ -16,10 +12,6 @@ use crate::vfs::inode::{ROOT, Tree};
 const NODE_SIZE: u64 = 350;
 /// Nodes that are dropped until their memory goes back to the system: some 17 MB.
 const RETURNED_NODES: usize = 50_000;
-/// A map that has so many times more places than members gives them back.
-const SPARE_FACTOR: usize = 4;
-/// Places of a map that is not worth shrinking.
-const SMALL_MAP: usize = 1024;
 
 /// The nodes that may be kept although nothing needs them, in so many bytes.
 pub(super) fn budget(bytes: u64) -> usize {
@@ -29,14 +21,14 @@ pub(super) fn budget(bytes: u64) -> usize {
 impl Tree {
     /// The kernel has one more lookup of the node.
     pub fn count_lookup(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.holders.lookups += 1;
         }
     }
 
     /// The kernel has forgotten `lookups` of its lookups.
     pub fn forget(&mut self, ino: u64, lookups: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino)
+        if let Some(node) = self.nodes.get_mut(ino)
             && ino != ROOT
         {
             node.holders.lookups = node.holders.lookups.saturating_sub(lookups);
@@ -50,14 +42,14 @@ impl Tree {
 
     /// A handle was opened.
     pub fn open(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.holders.opens += 1;
         }
     }
 
     /// A handle was closed, or news of it were passed on.
     pub fn close(&mut self, ino: u64) {
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.holders.opens = node.holders.opens.saturating_sub(1);
         }
         self.drop_unneeded(ino);
@@ -67,7 +59,7 @@ impl Tree {
     pub(crate) fn drop_unneeded(&mut self, ino: u64) {
         let unneeded = |node: &Node| node.removed && !node.is_held();
         if self.get(ino).is_some_and(unneeded) {
-            if let Some(node) = self.nodes.remove(&ino) {
+            if let Some(node) = self.nodes.remove(ino) {
                 self.drop_entry(&node);
             }
             self.listings.pop(&ino);
@@ -108,19 +100,19 @@ impl Tree {
 
     /// Whether a handle reads the directory: it goes on with the numbers that it began with.
     fn is_read(&self, directory: u64) -> bool {
-        let node = self.nodes.get(&directory);
+        let node = self.nodes.get(directory);
         node.is_some_and(|node| node.holders.opens > 0)
     }
 
     /// Drops what nothing needs in a directory, unless it is being read.
     pub(crate) fn drop_children(&mut self, directory: u64) {
-        let Some(node) = self.nodes.get(&directory) else {
+        let Some(node) = self.nodes.get(directory) else {
             return;
         };
         if node.is_open() {
             return;
         }
-        let children: Vec<u64> = node.children().map(|(_, ino)| ino).collect();
+        let children: Vec<u64> = node.children().collect();
         for ino in children {
             self.drop_child(directory, ino);
         }
@@ -140,32 +132,20 @@ impl Tree {
         if ino == ROOT || is_unlisted || self.is_entry_noted(ino) {
             return false;
         }
-        let name = Arc::clone(&node.name);
         let path = node.entry.as_ref().and_then(|_| self.path(ino));
-        if let Some(node) = self.nodes.remove(&ino) {
+        if let Some(node) = self.nodes.remove(ino) {
             self.leave_entry(*node, path.map(|path| path.as_bytes().to_vec()));
         }
         self.listings.pop(&ino);
-        if let Some(parent) = self.nodes.get_mut(&directory) {
-            let known = parent.directory_mut();
-            known.children.remove(&name);
-            known.listed = None;
-            shrink(&mut known.children);
+        if let Some(parent) = self.nodes.get_mut(directory) {
+            parent.directory_mut().listed = None;
         }
-        shrink(&mut self.nodes);
         self.dropped += 1;
         if self.dropped >= RETURNED_NODES {
             self.dropped = 0;
             allocator::note_freed();
         }
         true
-    }
-}
-
-/// Gives back the places of a map that has lost most of its members.
-fn shrink<K: Eq + Hash, V>(map: &mut HashMap<K, V>) {
-    if map.capacity() > SMALL_MAP.max(SPARE_FACTOR * map.len()) {
-        map.shrink_to_fit();
     }
 }
 
@@ -212,7 +192,7 @@ mod tests {
         // The newest listing stays until there is another one.
         assert_eq!(tree.children(d).len(), 8);
         tree.merge_listing(ROOT, vec![directory(b"d")], Completeness::Whole, tree.now());
-        assert_eq!(tree.children(d), [(Arc::from(&b"a"[..]), a)]);
+        assert_eq!(tree.children(d), [a]);
         assert_eq!(tree.listing(d, Duration::from_secs(60)), None);
         // Within the budget it stays.
         tree.forget(a, 1);

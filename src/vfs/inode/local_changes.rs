@@ -3,7 +3,6 @@
 //! Each has a stamp, so that answers to earlier questions do not undo it (`server_merge`). A removed name is remembered
 //! with its stamp until a later listing has come.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::remote::{Attributes, Completeness, Modified, Precision};
@@ -46,7 +45,7 @@ impl Tree {
         let ino = self.add(directory, name, attributes);
         self.touch(ino);
         self.touch_directory(directory);
-        if let Some(node) = self.nodes.get_mut(&directory) {
+        if let Some(node) = self.nodes.get_mut(directory) {
             node.directory_mut().gone.remove(name);
         }
         ino
@@ -67,7 +66,7 @@ impl Tree {
         attributes: Attributes,
     ) -> u64 {
         let ino = self.add_own(directory, name, attributes);
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.directory_mut().listed = Some((Instant::now(), Completeness::Whole));
         }
         self.listings.put(ino, ());
@@ -77,14 +76,14 @@ impl Tree {
 
     /// We removed the name of `ino`. The node stays as long as something holds it.
     pub fn remove_own(&mut self, ino: u64) {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return;
         };
-        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        let (parent, name) = (node.parent, node.name.clone());
         self.stamp += 1;
         let stamp = self.stamp;
         self.detach(ino);
-        if let Some(parent) = self.nodes.get_mut(&parent) {
+        if let Some(parent) = self.nodes.get_mut(parent) {
             parent.directory_mut().gone.insert(name, stamp);
         }
         self.touch_directory(parent);
@@ -92,34 +91,29 @@ impl Tree {
 
     /// We gave `ino` another name. One that bore it must have been removed before.
     pub fn rename_own(&mut self, ino: u64, directory: u64, name: &[u8]) {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return;
         };
-        let (old_parent, old_name) = (node.parent, Arc::clone(&node.name));
-        let name: Arc<[u8]> = Arc::from(name);
+        let (old_parent, old_name) = (node.parent, node.name.clone());
         let from = self.path(ino);
-        let Some(node) = self.nodes.get_mut(&ino) else {
-            return;
-        };
-        node.parent = directory;
-        node.name = Arc::clone(&name);
         self.touch(ino);
         let stamp = self.stamp;
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        self.nodes.unlink(ino);
+        if let Some(node) = self.nodes.get_mut(ino) {
+            (node.parent, node.name) = (directory, Box::from(name));
             node.moved = stamp;
         }
+        self.nodes.link(ino);
         let mut is_unlisted = false;
-        if let Some(parent) = self.nodes.get_mut(&old_parent) {
+        if let Some(parent) = self.nodes.get_mut(old_parent) {
             let known = parent.directory_mut();
             is_unlisted = known.unlisted.remove(&old_name);
-            known.children.remove(&old_name);
             known.gone.insert(old_name, stamp);
         }
-        if let Some(parent) = self.nodes.get_mut(&directory) {
+        if let Some(parent) = self.nodes.get_mut(directory) {
             let known = parent.directory_mut();
-            known.gone.remove(&name);
-            known.absent.remove(&name);
-            known.children.insert(name, ino);
+            known.gone.remove(name);
+            known.absent.remove(name);
         }
         if let (Some(from), Some(to)) = (from, self.path(ino)) {
             self.rename_entries(from.as_bytes(), to.as_bytes());
@@ -135,7 +129,7 @@ impl Tree {
     /// A local change of `ino`: whatever was asked before is late news.
     pub fn touch(&mut self, ino: u64) {
         self.stamp += 1;
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.changed = self.stamp;
         }
     }
@@ -145,7 +139,7 @@ impl Tree {
     pub fn stands(&self, ino: u64, asked: u64) -> bool {
         let mut at = ino;
         while at != ROOT {
-            match self.nodes.get(&at) {
+            match self.nodes.get(at) {
                 Some(node) if !node.removed && node.moved <= asked => at = node.parent,
                 _ => return false,
             }
@@ -156,7 +150,7 @@ impl Tree {
     /// Our own change made the directory's time now; the server's own says so to the second.
     fn touch_directory(&mut self, directory: u64) {
         let own = self.own_change();
-        if let Some(node) = self.nodes.get_mut(&directory) {
+        if let Some(node) = self.nodes.get_mut(directory) {
             node.attributes.modified = Some(own);
         }
         self.changed_inside(directory);

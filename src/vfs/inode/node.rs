@@ -3,8 +3,9 @@
 //! A rounded time never replaces an exact one of the same file, and only a difference is an event.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use hashbrown::HashTable;
 
 use crate::remote::{Attributes, Completeness, Modified, Precision, Version};
 use crate::vfs::inode::kept::{Kept, NodeEntry};
@@ -17,7 +18,7 @@ pub struct Node {
     /// The directory that holds it.
     pub parent: u64,
     /// Its name there.
-    pub name: Arc<[u8]>,
+    pub name: Box<[u8]>,
     /// What the server says, with our own changes applied.
     pub attributes: Attributes,
     /// What the server has no place for (`overlay`).
@@ -56,17 +57,17 @@ pub struct Holders {
 /// What is known of the names in a directory.
 #[derive(Debug, Default)]
 pub struct Directory {
-    /// Their numbers.
-    pub(crate) children: HashMap<Arc<[u8]>, u64>,
+    /// The numbers of those that are there, an index by their names (`nodes`).
+    pub(super) children: HashTable<u64>,
     /// When they were listed last.
     pub(crate) listed: Option<(Instant, Completeness)>,
     /// Names that we removed, with the stamps.
-    pub(crate) gone: HashMap<Arc<[u8]>, u64>,
+    pub(crate) gone: HashMap<Box<[u8]>, u64>,
     /// Names that were asked for alone and are not there.
-    pub(crate) absent: HashMap<Arc<[u8]>, Instant>,
+    pub(crate) absent: HashMap<Box<[u8]>, Instant>,
     /// Names that are there although no listing has them: directories that can be entered, and stored files whose names
     /// begin with a dot.
-    pub(crate) unlisted: HashSet<Arc<[u8]>>,
+    pub(crate) unlisted: HashSet<Box<[u8]>>,
     /// When a name was last asked for alone.
     pub(crate) asked_alone: Option<Instant>,
 }
@@ -94,7 +95,7 @@ impl Node {
     pub(super) fn new(
         (ino, generation): (u64, u64),
         parent: u64,
-        name: Arc<[u8]>,
+        name: Box<[u8]>,
         attributes: Attributes,
     ) -> Box<Self> {
         Box::new(Self {
@@ -126,11 +127,10 @@ impl Node {
         self.directory.get_or_insert_default()
     }
 
-    /// Its names and their numbers, in no order.
-    pub(crate) fn children(&self) -> impl Iterator<Item = (&Arc<[u8]>, u64)> {
+    /// The numbers of its names, in no order.
+    pub(crate) fn children(&self) -> impl Iterator<Item = u64> {
         let children = self.directory().map(|known| &known.children);
-        let children = children.into_iter().flatten();
-        children.map(|(name, ino)| (name, *ino))
+        children.into_iter().flatten().copied()
     }
 
     /// Nothing is known of its names for certain any more.

@@ -118,7 +118,7 @@ impl Overlay {
 impl Tree {
     /// Changes what is kept for `ino`. What the entry holds for afterwards is the file as it is now.
     pub(crate) fn keep(&mut self, ino: u64, change: impl FnOnce(&mut Kept)) -> Result<(), Full> {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return Ok(());
         };
         let before = node.entry.as_ref().map(|entry| &entry.kept);
@@ -149,7 +149,7 @@ impl Tree {
 
     /// The server has `version` of `ino` after our own change: what is kept goes on to hold.
     pub(crate) fn saw_own_version(&mut self, ino: u64, version: Version) {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return;
         };
         let Some(entry) = &node.entry else {
@@ -204,7 +204,7 @@ impl Tree {
     pub(crate) fn stored_inside(&mut self, directory: u64) {
         if self
             .nodes
-            .get(&directory)
+            .get(directory)
             .is_some_and(|node| node.entry.is_some())
         {
             self.touch(directory);
@@ -214,7 +214,7 @@ impl Tree {
 
     /// The server's word about `ino` has come.
     pub(crate) fn compare_kept(&mut self, ino: u64, answer: &Attributes) {
-        let Some(node) = self.nodes.get(&ino) else {
+        let Some(node) = self.nodes.get(ino) else {
             return;
         };
         if node.entry.is_none() || node.local || node.removed {
@@ -242,7 +242,7 @@ impl Tree {
     }
 
     fn update(&mut self, ino: u64, change: impl FnOnce(&mut Kept)) {
-        let entry = self.nodes.get(&ino).and_then(|node| node.entry.as_ref());
+        let entry = self.nodes.get(ino).and_then(|node| node.entry.as_ref());
         let Some(before) = entry.map(|entry| &entry.kept) else {
             return;
         };
@@ -255,7 +255,7 @@ impl Tree {
 
     fn put(&mut self, ino: u64, kept: Kept) {
         self.replace_kept(ino, kept);
-        let has_path = self.nodes.get(&ino).is_some_and(|node| !node.removed);
+        let has_path = self.nodes.get(ino).is_some_and(|node| !node.removed);
         if has_path && self.overlay.wake() {
             self.overlay.changed.insert(ino);
         }
@@ -263,7 +263,7 @@ impl Tree {
 
     fn replace_kept(&mut self, ino: u64, kept: Kept) {
         let used = self.overlay.tick();
-        let Some(node) = self.nodes.get_mut(&ino) else {
+        let Some(node) = self.nodes.get_mut(ino) else {
             return;
         };
         let before = node.entry.take();
@@ -280,10 +280,10 @@ impl Tree {
             return;
         };
         let used = self.overlay.tick();
-        if let Some(node) = self.nodes.get_mut(&ino) {
+        if let Some(node) = self.nodes.get_mut(ino) {
             node.entry = Some(Box::new(NodeEntry { kept, used }));
         }
-        let answer = self.nodes.get(&ino).map(|node| node.attributes.clone());
+        let answer = self.nodes.get(ino).map(|node| node.attributes.clone());
         if let Some(answer) = answer {
             self.compare_kept(ino, &answer);
         }
@@ -350,8 +350,8 @@ impl Tree {
         }
         let mut left = vec![ino];
         while let Some(ino) = left.pop() {
-            if let Some(node) = self.nodes.get(&ino) {
-                left.extend(node.children().map(|(_, ino)| ino));
+            if let Some(node) = self.nodes.get(ino) {
+                left.extend(node.children());
                 if node.entry.is_some() {
                     self.overlay.changed.insert(ino);
                 }
@@ -434,14 +434,14 @@ impl Tree {
         let changed = std::mem::take(&mut self.overlay.changed);
         let mut seen = Vec::new();
         for ino in std::mem::take(&mut self.overlay.seen) {
-            let entry = self.nodes.get(&ino).and_then(|node| node.entry.as_ref());
+            let entry = self.nodes.get(ino).and_then(|node| node.entry.as_ref());
             let entry = entry.filter(|_| !changed.contains(&ino));
             if let (Some(path), Some(entry)) = (self.path(ino), entry) {
                 seen.push((path.as_bytes().to_vec(), entry.kept.clone()));
             }
         }
         for ino in changed {
-            if let (Some(path), Some(node)) = (self.path(ino), self.nodes.get(&ino)) {
+            if let (Some(path), Some(node)) = (self.path(ino), self.nodes.get(ino)) {
                 let kept = node.entry.as_ref().map(|entry| entry.kept.clone());
                 entries.push((path.as_bytes().to_vec(), kept));
             }
@@ -455,7 +455,7 @@ impl Tree {
 
     /// Drops the entries that were used longest ago, but none that is protective.
     fn evict_entries(&mut self) {
-        let of_nodes = self.nodes.values().filter_map(|node| {
+        let of_nodes = self.nodes.iter().filter_map(|node| {
             let entry = node
                 .entry
                 .as_ref()
@@ -470,7 +470,7 @@ impl Tree {
             return;
         };
         let is_old = |used: u64, kept: &Kept| used <= limit && !kept.is_protective();
-        let nodes = self.nodes.values().filter(|node| {
+        let nodes = self.nodes.iter().filter(|node| {
             let entry = node.entry.as_ref();
             entry.is_some_and(|entry| is_old(entry.used, &entry.kept))
         });
@@ -497,7 +497,7 @@ impl Tree {
     pub(crate) fn has_right_bytes(&self) -> bool {
         let of_nodes = self
             .nodes
-            .values()
+            .iter()
             .filter_map(|node| node.kept())
             .map(Kept::bytes);
         let dormant = self.overlay.dormant.values();

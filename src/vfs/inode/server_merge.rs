@@ -4,7 +4,6 @@
 //! nor about what is not on the server yet. What it changes of what the kernel knows goes to the listener.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Instant;
 
 use crate::remote::{self, Attributes, Completeness, Entry, Kind, Version};
@@ -27,6 +26,7 @@ impl Tree {
         if !self.stands(directory, asked) {
             return;
         }
+        self.nodes.reserve(directory, entries.len());
         let mut seen = HashSet::with_capacity(entries.len());
         remote::pass_on(entries, |entry| {
             if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
@@ -40,7 +40,7 @@ impl Tree {
             }
             self.forget_unlisted(directory);
         }
-        if let Some(node) = self.nodes.get_mut(&directory) {
+        if let Some(node) = self.nodes.get_mut(directory) {
             let known = node.directory_mut();
             known.listed = Some((Instant::now(), completeness));
             known.gone.retain(|_, stamp| *stamp > asked);
@@ -52,22 +52,21 @@ impl Tree {
 
     /// What a listing, asked for at the stamp `asked`, should have had beside what was `seen` in it.
     fn missing(&self, directory: u64, seen: &HashSet<u64>, asked: u64) -> Vec<u64> {
-        let Some(node) = self.nodes.get(&directory) else {
+        let Some(node) = self.nodes.get(directory) else {
             return Vec::new();
         };
-        let is_unlisted = |name: &Arc<[u8]>| {
+        let is_unlisted = |name: &[u8]| {
             let known = node.directory();
             known.is_some_and(|known| known.unlisted.contains(name))
         };
-        let is_settled = |ino: &u64| {
-            let child = self.nodes.get(ino);
-            child.is_some_and(|child| !child.local && child.changed <= asked)
+        let is_missed = |ino: &u64| {
+            let child = self.nodes.get(*ino);
+            child.is_some_and(|child| {
+                !child.local && child.changed <= asked && !is_unlisted(&child.name)
+            })
         };
-        node.children()
-            .filter(|(name, ino)| !seen.contains(ino) && !is_unlisted(name))
-            .map(|(_, ino)| ino)
-            .filter(is_settled)
-            .collect()
+        let unseen = node.children().filter(|ino| !seen.contains(ino));
+        unseen.filter(is_missed).collect()
     }
 
     /// The server's answer about one name, asked for at the stamp `asked`. Returns the number, unless
@@ -79,13 +78,13 @@ impl Tree {
         attributes: Attributes,
         asked: u64,
     ) -> Option<u64> {
-        let known = self.nodes.get(&directory)?.directory();
+        let known = self.nodes.get(directory)?.directory();
         let gone = known.and_then(|known| known.gone.get(name));
         if !self.stands(directory, asked) || gone.is_some_and(|stamp| *stamp > asked) {
             return None;
         }
         if let Some(ino) = self.child(directory, name) {
-            let node = self.nodes.get_mut(&ino)?;
+            let node = self.nodes.get_mut(ino)?;
             if node.changed > asked || node.local {
                 return Some(ino);
             }
@@ -106,8 +105,8 @@ impl Tree {
     /// A directory can be entered though no listing has it; asked for at the stamp `asked`. Listings leave it there.
     pub fn merge_unlisted(&mut self, directory: u64, name: &[u8], asked: u64) -> Option<u64> {
         let ino = self.merge_entry(directory, name, Attributes::of(Kind::Directory), asked)?;
-        if let Some(node) = self.nodes.get_mut(&directory) {
-            node.directory_mut().unlisted.insert(Arc::from(name));
+        if let Some(node) = self.nodes.get_mut(directory) {
+            node.directory_mut().unlisted.insert(Box::from(name));
         }
         Some(ino)
     }
@@ -115,12 +114,12 @@ impl Tree {
     /// The server has confirmed the content of `ino` and does not show it. Where the name begins with a dot, listings may
     /// leave it out.
     pub fn note_stored_unseen(&mut self, ino: u64) {
-        let Some(node) = self.nodes.get(&ino).filter(|node| !node.removed) else {
+        let Some(node) = self.nodes.get(ino).filter(|node| !node.removed) else {
             return;
         };
-        let (parent, name) = (node.parent, Arc::clone(&node.name));
+        let (parent, name) = (node.parent, node.name.clone());
         if name.starts_with(b".")
-            && let Some(parent) = self.nodes.get_mut(&parent)
+            && let Some(parent) = self.nodes.get_mut(parent)
         {
             parent.directory_mut().unlisted.insert(name);
         }
@@ -128,7 +127,7 @@ impl Tree {
 
     /// A listing has the name.
     fn note_listed(&mut self, directory: u64, name: &[u8]) {
-        if let Some(node) = self.nodes.get_mut(&directory) {
+        if let Some(node) = self.nodes.get_mut(directory) {
             node.directory_mut().unlisted.remove(name);
         }
     }
@@ -136,7 +135,7 @@ impl Tree {
     /// The server's answer about size and time of `ino`, asked for at the stamp `asked`.
     pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
         let stands = self.stands(ino, asked);
-        if let Some(node) = self.nodes.get_mut(&ino).filter(|_| stands)
+        if let Some(node) = self.nodes.get_mut(ino).filter(|_| stands)
             && node.changed <= asked
             && !node.local
         {
@@ -151,7 +150,7 @@ impl Tree {
 
     /// Another client changed the content of `ino` together with this mount, or may have.
     pub fn start_generation(&mut self, ino: u64) -> Option<u64> {
-        let node = self.nodes.get_mut(&ino)?;
+        let node = self.nodes.get_mut(ino)?;
         node.generation += 1;
         let generation = node.generation;
         self.notify_listener(ino, Difference::Content);
@@ -160,7 +159,7 @@ impl Tree {
 
     /// The listener hears what is different now, if the kernel knows the node.
     fn notify_listener(&self, ino: u64, difference: Difference) {
-        let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(&ino)) else {
+        let (Some(listener), Some(node)) = (&self.listener, self.nodes.get(ino)) else {
             return;
         };
         if difference == Difference::Nothing || node.holders.lookups == 0 {
@@ -173,12 +172,12 @@ impl Tree {
 
     /// Another client removed the name of `ino`.
     fn remove_vanished(&mut self, ino: u64) {
-        if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(&ino))
+        if let (Some(listener), Some(node)) = (&self.listener, self.nodes.get_mut(ino))
             && node.holders.lookups > 0
         {
             let news = News::Gone {
                 parent: node.parent,
-                name: Arc::clone(&node.name),
+                name: node.name.clone(),
                 ino,
             };
             // The number is not reused before the kernel got the event.
@@ -193,25 +192,27 @@ impl Tree {
             return;
         }
         if let Some(ino) = self.child(directory, name) {
-            let node = self.nodes.get(&ino);
+            let node = self.nodes.get(ino);
             if node.is_some_and(|node| node.local || node.changed > asked) {
                 return;
             }
             self.remove_vanished(ino);
         }
-        if let Some(node) = self.nodes.get_mut(&directory) {
+        if let Some(node) = self.nodes.get_mut(directory) {
             let known = node.directory_mut();
             known.unlisted.remove(name);
             if known.absent.len() >= ABSENT_LIMIT {
                 known.absent.clear();
             }
-            known.absent.insert(Arc::from(name), Instant::now());
+            known.absent.insert(Box::from(name), Instant::now());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::tests::{entry, file, listed};
     use super::*;
     use crate::vfs::inode::ROOT;
@@ -243,12 +244,8 @@ mod tests {
             Completeness::Whole,
             asked,
         );
-        let names: Vec<_> = tree
-            .children(ROOT)
-            .into_iter()
-            .map(|(name, ino)| (name.to_vec(), ino))
-            .collect();
-        assert_eq!(names, [(b"c".to_vec(), b), (b"d".to_vec(), d)]);
+        assert_eq!(tree.children(ROOT), [b, d]);
+        assert_eq!(tree.child(ROOT, b"c"), Some(b));
     }
 
     #[test]
@@ -324,7 +321,7 @@ mod tests {
         tree.merge_listing(ROOT, vec![mode], Completeness::Whole, tree.now());
         assert_eq!(told(), []);
         tree.merge_listing(ROOT, vec![], Completeness::Whole, tree.now());
-        let (parent, name) = (ROOT, Arc::from(&b"b"[..]));
+        let (parent, name) = (ROOT, Box::from(&b"b"[..]));
         let gone = News::Gone {
             parent,
             name,

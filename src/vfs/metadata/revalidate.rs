@@ -3,7 +3,6 @@
 //! What the tree knows and is recent enough is answered at once. Otherwise the server is asked, its answer merged into the
 //! tree, and the tree asked again.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::remote;
@@ -334,7 +333,7 @@ impl Metadata {
             if node.removed {
                 return Ok(());
             }
-            (node.parent, Arc::clone(&node.name))
+            (node.parent, node.name.clone())
         };
         if ino == ROOT {
             return self.refresh_root(deadline);
@@ -387,8 +386,7 @@ impl Metadata {
         }
         let place = {
             let tree = self.table.lock();
-            tree.get(ino)
-                .map(|node| (node.parent, Arc::clone(&node.name)))
+            tree.get(ino).map(|node| (node.parent, node.name.clone()))
         };
         let asked = place.map(|(parent, name)| self.ask_name(parent, &name, deadline));
         match asked {

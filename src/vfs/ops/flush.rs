@@ -8,7 +8,6 @@
 //! What the last close could not store is kept in lost+found, named in the log, and never sent later without the user's
 //! knowledge.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::remote::Deadline;
@@ -104,7 +103,7 @@ impl Vfs {
     fn may_be_held(&self, file: &File, process: u32, extent: Extent) -> bool {
         let name = {
             let tree = self.table.lock();
-            tree.get(file.ino).map(|node| Arc::clone(&node.name))
+            tree.get(file.ino).map(|node| node.name.clone())
         };
         name.is_none_or(|name| may_hold(process, &name, extent))
     }

@@ -115,7 +115,7 @@ impl Vfs {
         let children = tree.children(ino);
         children
             .iter()
-            .any(|(_, child)| tree.get(*child).is_some_and(|node| node.local))
+            .any(|child| tree.get(*child).is_some_and(|node| node.local))
     }
 
     /// A change in these directories may have happened without a reply: what is known of their names is asked for
@@ -129,7 +129,7 @@ impl Vfs {
         }
         let mut tree = self.table.lock();
         for &directory in directories {
-            for (_, ino) in tree.children(directory) {
+            for ino in tree.children(directory) {
                 if let Some(node) = tree.get_mut(ino) {
                     node.fetched = None;
                 }

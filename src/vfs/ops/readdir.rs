@@ -17,7 +17,7 @@ pub struct Listed {
     /// Where the next one begins.
     pub next: u64,
     /// The name.
-    pub name: Arc<[u8]>,
+    pub name: Box<[u8]>,
     /// The attributes.
     pub attr: Attr,
 }
@@ -78,7 +78,7 @@ impl Vfs {
                 tree.listing(listing.ino, age)
                     .filter(|completeness| *completeness != Completeness::Cut)?;
                 listing.is_cut = false;
-                listing.entries = Some(Arc::new(tree.numbers(listing.ino)));
+                listing.entries = Some(Arc::new(tree.children(listing.ino)));
                 looked_at = Some(listing.ino);
             }
             let entries = listing.entries.clone().unwrap_or_default();
@@ -111,7 +111,7 @@ impl Vfs {
         self.attributes.sync();
         let is_cut = self.metadata.list(ino, deadline)? == Completeness::Cut;
         self.prefetch.visited(ino);
-        let entries = Arc::new(self.table.lock().numbers(ino));
+        let entries = Arc::new(self.table.lock().children(ino));
         if let Some(listing) = self.files.opened.lock().directories.get_mut(&from.handle) {
             listing.entries = Some(Arc::clone(&entries));
             listing.is_cut = is_cut;
@@ -138,7 +138,7 @@ impl Vfs {
             let attr = self.table.attr(node);
             let listed = Listed {
                 next: at as u64 + 1,
-                name: Arc::clone(&node.name),
+                name: node.name.clone(),
                 attr,
             };
             if !each(listed) {

@@ -379,8 +379,7 @@ impl Prefetcher {
         {
             return Some(Arc::clone(sorted));
         }
-        let children = tree.children(directory);
-        let mut numbers: Vec<u64> = children.into_iter().map(|(_, ino)| ino).collect();
+        let mut numbers = tree.children(directory);
         if by_number {
             numbers.sort_unstable();
         }
