@@ -29,7 +29,7 @@ pub(crate) mod temp_name;
 use std::time::Duration;
 
 pub use crate::remote::attributes::{
-    Attributes, Entry, Kind, Modified, Perm, Precision, Version, pass_on,
+    Attributes, Entry, Kind, Modified, OwnerName, Perm, Precision, Version, pass_on,
 };
 pub use crate::remote::change::{Change, Plan, ReadAt, Then, Updated};
 pub use crate::remote::deadline::Deadline;

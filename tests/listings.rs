@@ -13,11 +13,10 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use ftpfs::ftp::listing::{Clock, Line, Parser};
 use ftpfs::ftp::protocol::time_val::{civil, unix_seconds};
-use ftpfs::remote::{Attributes, Entry, Kind, Modified, Perm, Precision, is_name};
+use ftpfs::remote::{Attributes, Entry, Kind, Modified, OwnerName, Perm, Precision, is_name};
 use proptest::prelude::*;
 
 /// Exotic listings that are not read as the corpus has them.
@@ -479,8 +478,8 @@ fn listed() -> impl Strategy<Value = Entry> {
             let mut attributes = Attributes::of(kind);
             attributes.size = (kind != Kind::Special).then_some(size);
             attributes.mode = Some(mode);
-            attributes.owner = Some(owner.into_bytes().into());
-            attributes.group = Some(group.into_bytes().into());
+            attributes.owner = Some(owner.as_bytes().into());
+            attributes.group = Some(group.as_bytes().into());
             attributes.target = (kind == Kind::Symlink).then_some(target.into());
             attributes.modified = Some(match recent {
                 // What is less than half a year old has the time instead of the year.
@@ -527,7 +526,7 @@ fn unix_line(entry: &Entry) -> Vec<u8> {
             (false, true) => special.to_ascii_uppercase(),
         });
     }
-    let text = |value: &Option<Arc<[u8]>>| {
+    let text = |value: &Option<OwnerName>| {
         String::from_utf8_lossy(value.as_deref().expect("a value")).into_owned()
     };
     let size = known
@@ -577,7 +576,7 @@ fn told() -> impl Strategy<Value = Entry> {
     )
         .prop_map(
             |(name, kind, size, time, mode, perm, owner, group, target)| {
-                let boxed = |text: String| text.into_bytes().into();
+                let boxed = |text: String| text.as_bytes().into();
                 let target = target.filter(|target| !target.contains(&b';'));
                 Entry {
                     name,
@@ -634,7 +633,7 @@ fn facts_line(entry: &Entry, turn: usize) -> Vec<u8> {
         letters.filter(|&letter| perm.has(letter as u8)).collect()
     });
     add("perm", perm);
-    let text = |value: &Option<Arc<[u8]>>| {
+    let text = |value: &Option<OwnerName>| {
         let value = value.as_deref();
         value.map(|value| String::from_utf8_lossy(value).into_owned())
     };

@@ -447,7 +447,7 @@ pub const TABLE: &[Spec] = &[
         "metadata_cache_size",
         "BYTES",
         "64M",
-        "memory for unused names and attributes; 350 bytes each",
+        "memory for unused names and attributes; 300 bytes each",
         Group::Server,
         |s, text| bytes(text).map(|bytes| s.cache.metadata_cache_size = bytes),
     ),

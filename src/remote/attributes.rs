@@ -2,6 +2,7 @@
 //!
 //! Any attribute may be unknown, and a time has a precision.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 /// Kind of an entry.
@@ -72,6 +73,27 @@ impl Perm {
     }
 }
 
+/// The name of an owner or a group in the server's bytes. The entries of a listing share it.
+///
+/// The bytes are in a box of their own: so the pointer that each entry holds is thin, which saves 8 bytes in each of a
+/// million.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OwnerName(Arc<Box<[u8]>>);
+
+impl Deref for OwnerName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&[u8]> for OwnerName {
+    fn from(name: &[u8]) -> Self {
+        Self(Arc::new(name.into()))
+    }
+}
+
 /// What a server reports about a file, directory or link; `None` if it does not.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attributes {
@@ -84,9 +106,9 @@ pub struct Attributes {
     /// The permission bits, `0o7777` at most.
     pub mode: Option<u32>,
     /// The owner as the server reports it: a name or a number.
-    pub owner: Option<Arc<[u8]>>,
+    pub owner: Option<OwnerName>,
     /// The group as the server reports it: a name or a number.
-    pub group: Option<Arc<[u8]>>,
+    pub group: Option<OwnerName>,
     /// Target of a symbolic link, as the server reports it.
     pub target: Option<Box<[u8]>>,
     /// Permissions of the user who is logged in.

@@ -213,8 +213,8 @@ impl Tree {
             name.trim_end_matches(['.', ' ']).to_owned()
         };
         let folded = fold(name);
-        let mut others = self.named_children(parent);
-        others.any(|(child, _)| child != name && fold(child) == folded)
+        let mut children = self.child_nodes(parent);
+        children.any(|child| *child.name != *name && fold(&child.name) == folded)
     }
 
     /// The child of that name, however old.
@@ -246,16 +246,16 @@ impl Tree {
 
     /// The numbers of all in a directory, in the order of the names.
     pub fn children(&self, directory: u64) -> Vec<u64> {
-        let mut children: Vec<_> = self.named_children(directory).collect();
-        children.sort_unstable();
-        children.into_iter().map(|(_, ino)| ino).collect()
+        let mut children: Vec<&Node> = self.child_nodes(directory).collect();
+        children.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        children.into_iter().map(|child| child.ino).collect()
     }
 
-    /// The names and numbers in a directory, in no order.
-    fn named_children(&self, directory: u64) -> impl Iterator<Item = (&[u8], u64)> {
+    /// The nodes in a directory, in no order.
+    fn child_nodes(&self, directory: u64) -> impl Iterator<Item = &Node> {
         let node = self.nodes.get(directory).into_iter();
         let children = node.flat_map(Node::children);
-        children.filter_map(|ino| self.nodes.get(ino).map(|child| (&*child.name, ino)))
+        children.filter_map(|ino| self.nodes.get(ino))
     }
 
     /// The numbers of what is of this kind in a directory, in the order of the names.
@@ -358,7 +358,7 @@ impl Tree {
         let mut node = self.node(ino, directory, Box::from(name), attributes);
         if self.nodes.len() > self.budget {
             // It may have been dropped, and with it what was changed here: earlier questions are not believed.
-            (node.changed, node.moved) = (self.stamp, self.stamp);
+            (node.stamps.changed, node.stamps.moved) = (self.stamp, self.stamp);
         }
         self.nodes.insert(node);
         self.nodes.link(ino);

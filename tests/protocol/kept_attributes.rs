@@ -429,6 +429,37 @@ moves(lambda: open('f', 'a').write('more'))";
 }
 
 #[test]
+fn own_change_leaves_the_access_time_as_shown() {
+    let server = Server::start();
+    server.tree().put("/f", "content");
+    server.tree().put("/g", "content");
+    server.tree().put("/d/f", "content");
+    let mount = Mount::with(&server, "cache_timeout=1");
+    let script = "
+def stays(name, change):
+    before = os.stat(name)
+    change()
+    assert os.stat(name).st_mtime_ns != before.st_mtime_ns, name
+    assert os.stat(name).st_atime_ns == before.st_atime_ns, name
+    time.sleep(1.1)
+    os.listdir('.')
+    assert os.stat(name).st_atime_ns == before.st_atime_ns, name
+stays('f', lambda: open('f', 'a').write('more'))
+stays('f', lambda: open('f', 'w').write('less'))
+stays('d', lambda: open('d/new', 'w'))
+stays('g', lambda: os.system('touch -m g'))
+os.utime('g', ns=(5_000_000_006, 5_000_000_006))
+stays('g', lambda: open('g', 'a').write('more'))
+os.utime('f')
+assert abs(os.stat('f').st_atime - os.stat('f').st_mtime) < 1";
+    mount.python(script);
+    server.tree().put("/f", "of another client");
+    soon("the change is seen", || {
+        mount.sh("ls >/dev/null; stat -c '%X %Y' f | tr ' ' '\\n' | uniq | wc -l") == "1\n"
+    });
+}
+
+#[test]
 fn unusable_database_is_said_and_attributes_end_with_the_mount() {
     let server = bare();
     server.tree().put("/f", "content");

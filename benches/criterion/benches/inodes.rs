@@ -6,10 +6,9 @@
 
 use std::env;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::Instant;
 
-use ftpfs::remote::{Attributes, Completeness, Entry, Kind, Modified, Precision};
+use ftpfs::remote::{Attributes, Completeness, Entry, Kind, Modified, OwnerName, Precision};
 use ftpfs::vfs::measured::{ROOT, Tree, trim_free_memory};
 
 /// Names in all, and those of one directory.
@@ -80,7 +79,10 @@ fn measure(names: usize, of_one: usize) {
 
 /// A listing of `count` names with owners, as MLSD gives it.
 fn listing(count: usize) -> Vec<Entry> {
-    let (owner, group): (Arc<[u8]>, Arc<[u8]>) = (Arc::from(*b"someone"), Arc::from(*b"users"));
+    let (owner, group) = (
+        OwnerName::from(&b"someone"[..]),
+        OwnerName::from(&b"users"[..]),
+    );
     let entry = |number: usize| Entry {
         name: format!("entry number {number:07}").into_bytes(),
         attributes: Attributes {
@@ -90,8 +92,8 @@ fn listing(count: usize) -> Vec<Entry> {
                 precision: Precision::Second,
             }),
             mode: Some(0o644),
-            owner: Some(Arc::clone(&owner)),
-            group: Some(Arc::clone(&group)),
+            owner: Some(owner.clone()),
+            group: Some(group.clone()),
             ..Attributes::of(Kind::File)
         },
     };

@@ -204,8 +204,8 @@ mod tests {
                 precision: Precision::Second,
             }),
             mode: Some(0o644),
-            owner: Some((*b"ann").into()),
-            group: Some((*b"users").into()),
+            owner: Some(b"ann"[..].into()),
+            group: Some(b"users"[..].into()),
             target: None,
             perm: Some(Perm::of(b"adfr")),
         };

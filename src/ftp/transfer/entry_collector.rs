@@ -1,11 +1,10 @@
 //! Collects the entries of a listing from its lines, and decides whether they are all.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use crate::ftp::listing::{Line, Parser};
 use crate::ftp::transfer::listing_stream::LINE_LIMIT;
-use crate::remote::{Completeness, Entry};
+use crate::remote::{Completeness, Entry, OwnerName};
 
 /// The most entries of one directory that are kept, so that a server cannot exhaust memory.
 const ENTRY_LIMIT: usize = 2_000_000;
@@ -25,7 +24,7 @@ pub struct EntryCollector {
     /// What came so far.
     pub entries: Vec<Entry>,
     /// Owners and groups, so that each takes memory once.
-    owners: HashSet<Arc<[u8]>>,
+    owners: HashSet<OwnerName>,
     unreadable: usize,
     first_unreadable: Vec<u8>,
     /// More entries came than [`ENTRY_LIMIT`].
@@ -70,12 +69,12 @@ impl EntryCollector {
     }
 
     /// Replaces an owner or group by one that came before.
-    fn share(&mut self, owner: &mut Option<Arc<[u8]>>) {
+    fn share(&mut self, owner: &mut Option<OwnerName>) {
         let Some(owner) = owner else { return };
         match self.owners.get(owner) {
-            Some(known) => *owner = Arc::clone(known),
+            Some(known) => *owner = known.clone(),
             None if self.owners.len() < SHARED_OWNERS => {
-                self.owners.insert(Arc::clone(owner));
+                self.owners.insert(owner.clone());
             }
             None => {}
         }

@@ -173,6 +173,7 @@ impl OpenFiles {
     pub(crate) fn publish(&self, file: &File, body: &Body) {
         let mut tree = self.table.lock();
         tree.touch(file.ino);
+        tree.hold_accessed(file.ino);
         let now = tree.server_now();
         if let Some(node) = tree.get_mut(file.ino) {
             node.attributes.size = Some(body.content.size);

@@ -7,10 +7,9 @@
 //! Set-user-ID and set-group-ID bits of the server are never shown: it would choose whose rights a program runs with.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::remote::{Attributes, Kind};
+use crate::remote::{Attributes, Kind, OwnerName};
 use crate::vfs::inode::Node;
 use crate::vfs::inode::kept::{KeptMode, KeptTime, SET_ID_BITS, Timestamp};
 
@@ -23,7 +22,7 @@ pub struct Attr {
     pub kind: Kind,
     /// Bytes.
     pub size: u64,
-    /// The last access, as a program set it; otherwise the last modification.
+    /// The last access, as a program set it; otherwise the last modification that was not ours.
     pub accessed: Timestamp,
     /// The last modification.
     pub modified: Timestamp,
@@ -110,10 +109,11 @@ impl Shown {
         let (uid, gid) = self.owner(node);
         let kept = node.kept();
         let kept_time = kept.and_then(|kept| kept.modified);
-        let modified = kept_time.map_or_else(
-            || Timestamp::of_seconds(attributes.modified.map_or(0, |modified| modified.seconds)),
-            KeptTime::moment,
-        );
+        let modified = node.modified();
+        let accessed = node
+            .accessed
+            .map(|seconds| Timestamp::of_seconds(seconds.get()));
+        let accessed = kept.and_then(|kept| kept.accessed).or(accessed);
         let set_time = kept_time.and_then(KeptTime::if_set);
         let changed = match kept.map(|kept| (kept.changed, set_time)) {
             // A time that a program set is none of a change.
@@ -125,7 +125,7 @@ impl Shown {
             ino: node.ino,
             kind: attributes.kind,
             size: size.unwrap_or(0),
-            accessed: kept.and_then(|kept| kept.accessed).unwrap_or(modified),
+            accessed: accessed.unwrap_or(modified),
             modified,
             changed,
             mode: self.mode(node),
@@ -158,7 +158,7 @@ impl Shown {
         let Some(names) = &self.owners else {
             return (self.uid, self.gid);
         };
-        let number = |name: &Option<Arc<[u8]>>, known: &HashMap<Vec<u8>, u32>| {
+        let number = |name: &Option<OwnerName>, known: &HashMap<Vec<u8>, u32>| {
             let name = name.as_deref()?;
             let number = std::str::from_utf8(name)
                 .ok()

@@ -101,7 +101,7 @@ impl Tree {
         self.nodes.unlink(ino);
         if let Some(node) = self.nodes.get_mut(ino) {
             (node.parent, node.name) = (directory, Box::from(name));
-            node.moved = stamp;
+            node.stamps.moved = stamp;
         }
         self.nodes.link(ino);
         let mut is_unlisted = false;
@@ -130,7 +130,7 @@ impl Tree {
     pub fn touch(&mut self, ino: u64) {
         self.stamp += 1;
         if let Some(node) = self.nodes.get_mut(ino) {
-            node.changed = self.stamp;
+            node.stamps.changed = self.stamp;
         }
     }
 
@@ -140,7 +140,7 @@ impl Tree {
         let mut at = ino;
         while at != ROOT {
             match self.nodes.get(at) {
-                Some(node) if !node.removed && node.moved <= asked => at = node.parent,
+                Some(node) if !node.removed && node.stamps.moved <= asked => at = node.parent,
                 _ => return false,
             }
         }
@@ -150,6 +150,7 @@ impl Tree {
     /// Our own change made the directory's time now; the server's own says so to the second.
     fn touch_directory(&mut self, directory: u64) {
         let own = self.own_change();
+        self.hold_accessed(directory);
         if let Some(node) = self.nodes.get_mut(directory) {
             node.attributes.modified = Some(own);
         }

@@ -11,6 +11,7 @@
 //! what happened to names, in order, then the entries as they are by then.
 
 use std::collections::{BTreeMap, HashSet};
+use std::num::NonZeroI64;
 use std::ops::Bound;
 use std::sync::mpsc::SyncSender;
 
@@ -166,6 +167,22 @@ impl Tree {
         let mut kept = entry.kept.clone();
         kept.seen = Seen::of(&attributes);
         self.put(ino, kept);
+    }
+
+    /// Our own change is about to move the modification of `ino`, which is on the server: that is no access.
+    pub(crate) fn hold_accessed(&mut self, ino: u64) {
+        let Some(node) = self.nodes.get_mut(ino).filter(|node| !node.local) else {
+            return;
+        };
+        let shown = node.modified();
+        if shown.nanos != 0 {
+            // A program set it, so that there is an entry.
+            self.update(ino, |kept| {
+                kept.accessed.get_or_insert(shown);
+            });
+        } else if node.attributes.modified.is_some() {
+            node.accessed = node.accessed.or(NonZeroI64::new(shown.seconds));
+        }
     }
 
     /// The content of `ino` was changed here: its time is that of the change.

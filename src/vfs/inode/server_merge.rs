@@ -3,7 +3,6 @@
 //! An answer counts as of the stamp at which it was asked for: it says nothing about names that were changed here since,
 //! nor about what is not on the server yet. What it changes of what the kernel knows goes to the listener.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use crate::remote::{self, Attributes, Completeness, Entry, Kind, Version};
@@ -27,14 +26,15 @@ impl Tree {
             return;
         }
         self.nodes.reserve(directory, entries.len());
-        let mut seen = HashSet::with_capacity(entries.len());
+        let mut seen = Vec::with_capacity(entries.len());
         remote::pass_on(entries, |entry| {
             if let Some(ino) = self.merge_entry(directory, &entry.name, entry.attributes, asked) {
-                seen.insert(ino);
+                seen.push(ino);
                 self.note_listed(directory, &entry.name);
             }
         });
         if completeness == Completeness::Whole {
+            seen.sort_unstable();
             for ino in self.missing(directory, &seen, asked) {
                 self.remove_vanished(ino);
             }
@@ -50,8 +50,9 @@ impl Tree {
         self.keep_budget(directory);
     }
 
-    /// What a listing, asked for at the stamp `asked`, should have had beside what was `seen` in it.
-    fn missing(&self, directory: u64, seen: &HashSet<u64>, asked: u64) -> Vec<u64> {
+    /// What a listing, asked for at the stamp `asked`, should have had next to what was `seen` in it, in the order of the
+    /// numbers.
+    fn missing(&self, directory: u64, seen: &[u64], asked: u64) -> Vec<u64> {
         let Some(node) = self.nodes.get(directory) else {
             return Vec::new();
         };
@@ -62,10 +63,12 @@ impl Tree {
         let is_missed = |ino: &u64| {
             let child = self.nodes.get(*ino);
             child.is_some_and(|child| {
-                !child.local && child.changed <= asked && !is_unlisted(&child.name)
+                !child.local && child.stamps.changed <= asked && !is_unlisted(&child.name)
             })
         };
-        let unseen = node.children().filter(|ino| !seen.contains(ino));
+        let unseen = node
+            .children()
+            .filter(|ino| seen.binary_search(ino).is_err());
         unseen.filter(is_missed).collect()
     }
 
@@ -85,7 +88,7 @@ impl Tree {
         }
         if let Some(ino) = self.child(directory, name) {
             let node = self.nodes.get_mut(ino)?;
-            if node.changed > asked || node.local {
+            if node.stamps.changed > asked || node.local {
                 return Some(ino);
             }
             if node.attributes.kind == attributes.kind {
@@ -136,7 +139,7 @@ impl Tree {
     pub fn merge_version(&mut self, ino: u64, version: Version, asked: u64) {
         let stands = self.stands(ino, asked);
         if let Some(node) = self.nodes.get_mut(ino).filter(|_| stands)
-            && node.changed <= asked
+            && node.stamps.changed <= asked
             && !node.local
         {
             let difference = node.refresh_version(version);
@@ -193,7 +196,7 @@ impl Tree {
         }
         if let Some(ino) = self.child(directory, name) {
             let node = self.nodes.get(ino);
-            if node.is_some_and(|node| node.local || node.changed > asked) {
+            if node.is_some_and(|node| node.local || node.stamps.changed > asked) {
                 return;
             }
             self.remove_vanished(ino);

@@ -72,6 +72,7 @@ impl Vfs {
             self.change_mode(ino, mode & 0o7777, deadline)?;
         }
         if let Some(modified) = changes.modified {
+            self.table.lock().hold_accessed(ino);
             self.change_modified(ino, modified, deadline)?;
         }
         self.change_accessed(ino, &changes)?;
@@ -128,12 +129,15 @@ impl Vfs {
 
     /// Keeps the time of the last access, which no server stores. Where nothing is kept, it is that of the last change.
     fn change_accessed(&self, ino: u64, changes: &Changes) -> Result<()> {
-        if !self.attributes.keeps() {
-            return Ok(());
-        }
         let Some(accessed) = changes.accessed else {
             return Ok(());
         };
+        if let Some(node) = self.table.lock().get_mut(ino) {
+            node.accessed = None;
+        }
+        if !self.attributes.keeps() {
+            return Ok(());
+        }
         let is_same = changes.modified == changes.accessed;
         self.attributes.keep(ino, |kept| {
             kept.accessed = (!is_same).then(|| accessed.moment());

@@ -154,7 +154,7 @@ impl Uploader {
         let generation = node.generation + 1;
         match body.content.base {
             Some(version) => {
-                node.refresh_version(version);
+                node.refresh_own_version(version);
                 if let (None, Some(modified)) = (version.modified, &mut node.attributes.modified) {
                     modified.precision = Precision::Local;
                 }

@@ -149,7 +149,7 @@ impl Uploader {
             let mut tree = self.table.lock();
             tree.touch(ino);
             if let Some(node) = tree.get_mut(ino).filter(|node| !node.local) {
-                node.refresh_version(updated.version);
+                node.refresh_own_version(updated.version);
                 node.pages = Some(Box::new(updated.version));
             }
             tree.saw_own_version(ino, updated.version);
