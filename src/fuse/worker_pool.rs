@@ -5,14 +5,13 @@
 //! start with the jobs and end when idle.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::process::allocator;
-use crate::process::thread::spawn_thread;
+use crate::process::thread::{catch_panic, spawn_thread};
 
 /// The class of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,12 +85,8 @@ impl Queue {
         loop {
             if let Some(job) = state.jobs.pop_front() {
                 drop(state);
-                // The panic's own message is on stderr; the dropped reply becomes an error.
-                if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                    log::error!(
-                        "internal error: a request handler panicked; please report this bug"
-                    );
-                }
+                // Where it panics, the dropped reply becomes an error.
+                let _ = catch_panic("a request handler", job);
                 state = self.state.lock();
                 continue;
             }

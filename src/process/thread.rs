@@ -1,6 +1,7 @@
 //! Starts threads: named, and with a log line if the system refuses one.
 
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::channel;
 use std::thread::Builder;
 use std::time::Duration;
@@ -15,6 +16,17 @@ pub fn spawn_thread(name: &str, job: impl FnOnce() + Send + 'static) -> io::Resu
         log::error!("thread {name}: can't be started: {error}");
     }
     spawned.map(drop)
+}
+
+/// What `job` returns; `None` where it panicked, which is a bug and is logged: what waits for the job's end is to hear of
+/// it all the same.
+pub fn catch_panic<T>(what: &str, job: impl FnOnce() -> T) -> Option<T> {
+    // The panic's own message is on stderr.
+    let result = catch_unwind(AssertUnwindSafe(job)).ok();
+    if result.is_none() {
+        log::error!("internal error: {what} panicked; please report this bug");
+    }
+    result
 }
 
 /// Runs `job` on a thread named `name`, and waits this long for its end: what it waits for may never come.
@@ -33,6 +45,12 @@ pub fn run_within(patience: Duration, name: &str, job: impl FnOnce() + Send + 's
 mod tests {
     use super::*;
     use std::thread;
+
+    #[test]
+    fn panic_of_a_job_is_caught_and_told() {
+        assert_eq!(catch_panic("a sum", || 1 + 1), Some(2));
+        assert_eq!(catch_panic::<()>("a test", || panic!("on purpose")), None);
+    }
 
     #[test]
     fn thread_has_its_name() {

@@ -101,6 +101,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The operation ended in a panic: a bug, which is logged where it was caught.
+    pub fn panicked(tried: impl Into<String>) -> Self {
+        Self::Local {
+            tried: tried.into(),
+            errno: libc::EIO,
+        }
+    }
+
     /// Creates [`Self::Refused`].
     pub fn refused(why: Why, tried: impl Into<String>, said: impl Into<String>) -> Self {
         Self::Refused {

@@ -72,6 +72,9 @@ struct State {
     /// Of these, up to the last record by which an intent is not to be carried out any more.
     ended: u64,
     syncing: bool,
+    /// A sync has failed. The kernel says so once and may have dropped what it could not write: a later sync of the same
+    /// file that succeeds proves nothing.
+    is_suspect: bool,
     /// Where the records of each intent are, its last one and what came after it, and their lengths; done
     /// ones are none.
     live: HashMap<u64, Vec<(u64, u64)>>,
@@ -93,6 +96,7 @@ impl Journal {
             kept: 0,
             ended: 0,
             syncing: false,
+            is_suspect: false,
             live: HashMap::new(),
             highest: 0,
             log_number,
@@ -223,6 +227,12 @@ impl Journal {
                 self.synced.wait(&mut state);
                 continue;
             }
+            if state.is_suspect {
+                drop(state);
+                self.rewrite(State::needs_rewrite)?;
+                state = self.state.lock();
+                continue;
+            }
             state.syncing = true;
             let until = state.written;
             let file = state.log.try_clone();
@@ -230,6 +240,7 @@ impl Journal {
             let result = file.and_then(|file| file.sync_data());
             state = self.state.lock();
             state.syncing = false;
+            state.is_suspect |= result.is_err();
             self.synced.notify_all();
             result?;
             state.kept = state.kept.max(until);
@@ -241,16 +252,16 @@ impl Journal {
     /// next commit does it.
     fn compact_if_long(&self) {
         let is_long = self.state.lock().is_long();
-        if is_long && let Err(error) = self.compact() {
+        if is_long && let Err(error) = self.rewrite(State::is_long) {
             log::warn!("journal: compaction failed: {error}; the log keeps growing");
         }
     }
 
-    /// Writes what still counts into a new log, which takes the place of the old one.
-    fn compact(&self) -> io::Result<()> {
+    /// Writes what still counts into a new log, which takes the place of the old one, if that `is_needed`.
+    fn rewrite(&self, is_needed: fn(&State) -> bool) -> io::Result<()> {
         let _locked = self.directory.lock()?;
         let mut state = self.state.lock();
-        if !state.is_long() {
+        if !is_needed(&state) {
             return Ok(());
         }
         let directory = self.directory.make()?;
@@ -276,9 +287,10 @@ impl Journal {
             log.sync_all()?;
         }
         directory.rename(&name, &self.name)?;
+        // From here on the old log has no name: nothing may be written to it, whatever becomes of the sync.
+        (state.log, state.length, state.live) = (log, length, live);
         directory.sync()?;
-        state.log = log;
-        (state.length, state.kept, state.live) = (length, state.written, live);
+        (state.kept, state.is_suspect) = (state.written, false);
         Ok(())
     }
 }
@@ -306,6 +318,11 @@ impl State {
         let live = self.live.values().flatten();
         let live: u64 = live.map(|(_, length)| length).sum();
         self.length > COMPACT_THRESHOLD && live < self.length / 2
+    }
+
+    /// Whether what was written to the log may be lost.
+    fn needs_rewrite(&self) -> bool {
+        self.is_suspect
     }
 
     /// Remembers where a record is that must not be lost.
@@ -381,7 +398,38 @@ impl JournalHandle {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::OwnedFd;
+
     use super::*;
+
+    fn intent(id: u64, path: &str) -> Record {
+        Record::Intent(Intent {
+            id,
+            path: path.into(),
+            ..Intent::default()
+        })
+    }
+
+    #[test]
+    fn failed_sync_is_made_good_by_a_new_log() {
+        let place = tempfile::tempdir().expect("a directory");
+        let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
+        let journal = opened.journal.expect("a journal");
+        journal.append(&intent(1, "/kept")).expect("appended");
+        let end = journal.append(&intent(2, "/done")).expect("appended");
+        journal.append(&Record::Done(2)).expect("appended");
+        let old = journal.state.lock().log.try_clone().expect("the old log");
+        // A pipe can't be synced.
+        let (_, pipe) = io::pipe().expect("a pipe");
+        journal.state.lock().log = File::from(OwnedFd::from(pipe));
+        journal.sync(end).expect_err("no pipe can be synced");
+        journal.state.lock().log = old;
+        journal.sync(end).expect("what counts is in a new log");
+        let log = place.path().join(&journal.name);
+        let bytes = std::fs::read(log).expect("the new log");
+        assert_eq!(bytes, intent(1, "/kept").write());
+        assert!(!journal.state.lock().is_suspect);
+    }
 
     /// A power cut leaves what was synced.
     #[test]

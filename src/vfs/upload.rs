@@ -104,31 +104,16 @@ impl Uploader {
     }
 }
 
-/// The bytes of an upload.
-pub(crate) struct UploadBytes<'a> {
-    pub(crate) file: &'a File,
+/// Bytes of a spool file that are sent, and counted: a caller that waits for an upload sees by them that it goes on.
+pub(crate) struct CountedBytes<'a> {
     spool: Option<Arc<SpoolFile>>,
-    journal: Option<&'a Journal>,
     /// Counts the bytes that were sent.
     moved: &'a AtomicU64,
     /// Bytes that were read and are not known to be sent.
     next: AtomicU64,
 }
 
-impl<'a> UploadBytes<'a> {
-    /// The bytes of an upload of `file`.
-    pub(crate) fn new(files: &'a OpenFiles, file: &'a File, spool: Option<Arc<SpoolFile>>) -> Self {
-        Self {
-            file,
-            spool,
-            journal: files.journal.get(),
-            moved: &files.readers.traffic.moved,
-            next: AtomicU64::new(0),
-        }
-    }
-}
-
-impl ReadAt for UploadBytes<'_> {
+impl ReadAt for CountedBytes<'_> {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
         // The FTP client asks for more once it has sent what came before.
         let sent = self.next.swap(buffer.len() as u64, Ordering::Relaxed);
@@ -139,6 +124,38 @@ impl ReadAt for UploadBytes<'_> {
     fn begins(&self) {
         // What an earlier try has read does not count.
         self.next.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The bytes of an upload under the file's own name: the journal hears that it begins.
+pub(crate) struct UploadBytes<'a> {
+    pub(crate) file: &'a File,
+    pub(crate) sent: CountedBytes<'a>,
+    journal: Option<&'a Journal>,
+}
+
+impl<'a> UploadBytes<'a> {
+    /// The bytes of an upload of `file`.
+    pub(crate) fn new(files: &'a OpenFiles, file: &'a File, spool: Option<Arc<SpoolFile>>) -> Self {
+        Self {
+            file,
+            sent: CountedBytes {
+                spool,
+                moved: &files.readers.traffic.moved,
+                next: AtomicU64::new(0),
+            },
+            journal: files.journal.get(),
+        }
+    }
+}
+
+impl ReadAt for UploadBytes<'_> {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.sent.read_exact_at(buffer, offset)
+    }
+
+    fn begins(&self) {
+        self.sent.begins();
         let news = self.file.body.lock().mark_upload_begun();
         if let (Some(journal), Some(id)) = (self.journal, news) {
             journal.begun(id);

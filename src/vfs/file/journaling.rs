@@ -28,7 +28,6 @@ use crate::vfs::spool::SpoolFile;
 impl OpenFiles {
     /// Commits a file to the journal; false where its content cannot be told from what is here.
     pub(crate) fn commit(&self, journal: &Journal, file: &File) -> Result<bool> {
-        let path = self.journal.absolute(&self.table.path(file.ino)?);
         let mut body = file.body.lock();
         body.fail_unwritten();
         // Of two closes at once the later one must not be written down first.
@@ -39,6 +38,8 @@ impl OpenFiles {
         if !known || body.name.removed || body.content.sizeless {
             return Ok(false);
         }
+        // Under the lock: a rename that changes the path after this finds the commit, and writes the file down again.
+        let path = self.journal.absolute(&self.table.path(file.ino)?);
         body.journal.commit = Some(Commit::Close);
         drop(body);
         let committed = self.write_down(journal, file, path);
@@ -50,9 +51,15 @@ impl OpenFiles {
         };
         self.supersede(journal, &mut body, id);
         self.journal_rights(&body);
-        if !body.is_dirty() && body.upload.busy_until.is_none() {
-            // An upload has brought it about meanwhile, and left the journal to us.
+        let is_removed = body.name.removed;
+        if is_removed || !body.is_dirty() && body.upload.busy_until.is_none() {
+            // An unlink or an upload has come to its end meanwhile, and left the journal to us.
             self.journal_done(&mut body);
+        }
+        drop(body);
+        if is_removed {
+            // The unlink may have returned before the entry was written down.
+            self.journal.sync_ended();
         }
         Ok(true)
     }

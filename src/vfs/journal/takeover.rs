@@ -101,11 +101,12 @@ impl Journal {
         }
         if make || !ours.is_empty() {
             let journal = Self::new(directory.clone(), &locked)?;
-            if let Err(error) = journal.take_over(&mut dead, &ours) {
-                // Nothing was taken from where it was.
+            if let Err(error) = journal.adopt(&dead, &ours) {
+                // The dead logs are as they were.
                 directory.remove(&journal.name)?;
                 return Err(error);
             }
+            release(&mut dead, &ours);
             opened.journal = Some(journal);
         }
         opened.left = ours
@@ -139,8 +140,8 @@ impl Journal {
         Ok(opened)
     }
 
-    /// Writes the intents down here, and then that the dead need not carry them out any more.
-    fn take_over(&self, dead: &mut [Dead], ours: &BTreeMap<u64, Intent>) -> io::Result<()> {
+    /// Writes the intents of the dead logs down here: they are on the disk when this returns.
+    fn adopt(&self, dead: &[Dead], ours: &BTreeMap<u64, Intent>) -> io::Result<()> {
         let mut end = 0;
         for intent in ours.values() {
             end = self.append(&Record::Intent(intent.clone()))?;
@@ -149,13 +150,25 @@ impl Journal {
         let mut state = self.state.lock();
         let highest = dead.iter().filter_map(|one| one.intents.keys().last());
         state.highest = highest.copied().max().unwrap_or(0);
-        drop(state);
-        for one in dead {
-            for id in ours.keys().filter(|id| one.intents.remove(id).is_some()) {
-                one.log.write_all(&Record::Done(*id).write())?;
+        Ok(())
+    }
+}
+
+/// Notes in the dead logs that they need not carry out the intents that were adopted. Where that fails, a later mount
+/// finds such an intent twice, under one number.
+fn release(dead: &mut [Dead], adopted: &BTreeMap<u64, Intent>) {
+    for one in dead {
+        for id in adopted.keys() {
+            if one.intents.remove(id).is_none() {
+                continue;
+            }
+            if let Err(error) = one.log.write_all(&Record::Done(*id).write()) {
+                log::warn!(
+                    "journal: {}: write failed: {error}; recovery after a crash may repeat an upload",
+                    one.name
+                );
             }
         }
-        Ok(())
     }
 }
 
@@ -291,6 +304,31 @@ impl Left {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn log_that_takes_no_more_records_does_not_undo_a_takeover() {
+        let place = tempfile::tempdir().expect("a directory");
+        let read_only = || File::open("/dev/null").expect("opened for reading");
+        let intent = |id| Intent {
+            id,
+            path: format!("/{id}").into_bytes(),
+            ..Intent::default()
+        };
+        let ours: BTreeMap<u64, Intent> = [(1, intent(1)), (2, intent(2))].into();
+        let dead = |id| Dead {
+            name: format!("{id}.log"),
+            log: read_only(),
+            damaged: false,
+            intents: [(id, intent(id))].into(),
+        };
+        let mut dead = [dead(1), dead(2)];
+        let opened = Journal::open(place.path(), true, &|_| true).expect("opened");
+        let journal = opened.journal.expect("a journal");
+        journal.adopt(&dead, &ours).expect("written down");
+        release(&mut dead, &ours);
+        assert!(dead.iter().all(|one| one.intents.is_empty()));
+        assert_eq!(journal.state.lock().live.len(), 2);
+    }
 
     #[test]
     fn outside_paths_have_a_common_directory() {

@@ -42,13 +42,9 @@ impl Vfs {
             .join(new_name)
             .ok_or(Error::Invalid)?;
         // What is being written under the old name is brought to the server first.
-        let claims = self.store_and_claim_below(ino, deadline)?;
+        let (claims, replaced) = self.claim_for_rename(ino, target, deadline)?;
         let from = self.table.path(ino)?;
-        let claim = match target {
-            Some(target) => self.files.claim(target, deadline)?,
-            None => None,
-        };
-        let orphan = claim
+        let orphan = replaced
             .as_ref()
             .map(|claim| self.files.orphan(&claim.file, deadline))
             .transpose()?;
@@ -197,17 +193,24 @@ impl Vfs {
     }
 
     /// Brings what was written at or below `ino` to the server, ends the reading of it, and claims it until the name
-    /// has changed: what is written from now on goes to the new one.
-    pub(crate) fn store_and_claim_below(
+    /// has changed: what is written from now on goes to the new one. Claims the file that is to be replaced, too, which
+    /// stands apart in what is returned.
+    fn claim_for_rename(
         &self,
         ino: u64,
+        replaced: Option<u64>,
         deadline: &Deadline,
-    ) -> Result<Vec<Claim>> {
+    ) -> Result<(Vec<Claim>, Option<Claim>)> {
         let mut files: Vec<Arc<File>> = self.files.opened_files();
         // Always in the same order, so that two renames never wait for each other.
         files.sort_unstable_by_key(|file| file.ino);
         let mut claims = Vec::new();
+        let mut replaced_claim = None;
         for file in files {
+            if Some(file.ino) == replaced {
+                replaced_claim = self.files.claim(file.ino, deadline)?;
+                continue;
+            }
             if !self.table.lock().is_within(file.ino, ino) {
                 continue;
             }
@@ -227,14 +230,15 @@ impl Vfs {
             claim.hold_reads(deadline);
             claims.push(claim);
         }
-        Ok(claims)
+        Ok((claims, replaced_claim))
     }
 
     /// What was written to claimed files meanwhile, and closed, lies in the journal under the old name.
     pub(crate) fn rename_journaled(&self, claims: Vec<Claim>) {
         let written = |claim: &Claim| {
             let body = claim.file.body.lock();
-            (body.is_dirty() && body.journal.id.is_some()).then(|| Arc::clone(&claim.file))
+            let is_journaled = body.journal.id.is_some() || body.journal.is_committing();
+            (body.is_dirty() && is_journaled).then(|| Arc::clone(&claim.file))
         };
         let files: Vec<_> = claims.iter().filter_map(written).collect();
         drop(claims);

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::process::thread::spawn_thread;
+use crate::process::thread::{catch_panic, spawn_thread};
 use crate::remote::{
-    Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
+    self, Ask, Deadline, Error, Reading, RemotePath, Result, Source, Urgency, Version, Why,
 };
 use crate::vfs::cache::memory::Key;
 use crate::vfs::cache::{BLOCK, BLOCK_LENGTH, Block};
@@ -109,7 +109,9 @@ impl Fetcher {
 
     fn run(mut self) {
         let mut source = None;
-        let mut ended = self.run_transfers(&mut source);
+        let run = || self.run_transfers(&mut source);
+        let ended = catch_panic("a read stream", run);
+        let mut ended = ended.unwrap_or_else(|| Err(remote::Error::panicked("read").into()));
         if self.has_mismatch {
             self.is_replaced = true;
             ended = Err(self.explain_mismatch());

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::process::lock_order::OrderedGuard;
+use crate::process::thread::catch_panic;
 use crate::remote;
 use crate::remote::{Ask, Change, Deadline, Plan, RemotePath, Updated, Version};
 use crate::vfs::error::{Error, Result};
@@ -111,19 +112,17 @@ impl Uploader {
             body.fail_unwritten();
             body.upload.busy_until = Some(deadline.twin());
         }
-        file.end_stream(End::Drained, deadline);
-        let broken = file.body.lock().upload.state.take_report();
-        let result = match broken {
-            Some(error) => Err(error),
-            None => {
-                let checked = if queued {
-                    self.check_unchanged(file, deadline)
-                } else {
-                    Ok(())
-                };
-                checked.and_then(|()| self.upload_now(file, deadline))
+        let store = || {
+            file.end_stream(End::Drained, deadline);
+            let broken = file.body.lock().upload.state.take_report();
+            broken.map_or(Ok(()), Err)?;
+            if queued {
+                self.check_unchanged(file, deadline)?;
             }
+            self.upload_now(file, deadline)
         };
+        let result = catch_panic("an upload", store);
+        let result = result.unwrap_or_else(|| Err(remote::Error::panicked("upload").into()));
         if result.is_err() {
             self.invalidate_disk(file);
         }
@@ -199,6 +198,7 @@ impl Uploader {
         ask: &Ask<'_>,
     ) -> std::result::Result<Updated, Failure> {
         let bytes = UploadBytes::new(&self.files, file, job.spool.clone());
+        let sent = &bytes.sent;
         self.journal_overwritten(file, &job.dirty)
             .map_err(Failure::Final)?;
         let at_once = place.temp.is_none() && self.is_atomic(file.ino);
@@ -214,7 +214,7 @@ impl Uploader {
         if at_once {
             let target = (file.ino, &place.path);
             let change = (&job.change, job.plan.as_ref());
-            let replaced = self.replace(target, change, &job.spool, &check, ask)?;
+            let replaced = self.replace(target, change, sent, &check, ask)?;
             if let Some(updated) = replaced {
                 return Ok(updated);
             }
@@ -227,7 +227,7 @@ impl Uploader {
             Err(error) if self.may_rename_over(place, job, &error) && !exclusive => {
                 let target = (file.ino, &place.path);
                 let change = (&job.change, job.plan.as_ref());
-                let replaced = self.replace(target, change, &job.spool, &check, ask)?;
+                let replaced = self.replace(target, change, sent, &check, ask)?;
                 return match replaced {
                     Some(updated) => {
                         self.note_rename_over(&error);

@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::process::thread::spawn_thread;
+use crate::process::thread::{catch_panic, spawn_thread};
 use crate::remote;
 use crate::remote::{Ask, Deadline, ReadAt, RemotePath, Sink, Then, Why};
 use crate::vfs::file::open_file::{Body, File};
@@ -118,7 +118,8 @@ impl Sender {
 
     fn run(mut self) {
         let _sending = self.streams.traffic.send();
-        let ended = self.send_with_retries();
+        let ended = catch_panic("an upload stream", || self.send_with_retries());
+        let ended = ended.unwrap_or_else(|| Err(remote::Error::panicked("upload")));
         self.sink = None;
         self.streams.count.fetch_sub(1, Ordering::Relaxed);
         let mut body = self.file.body.lock();
