@@ -311,13 +311,20 @@ impl Pool {
 
     /// Makes `cutter`'s connection end with the pool; the number is for [`Self::unregister`].
     pub fn register_cutter(&self, cutter: Cutter) -> u64 {
+        self.register_with(Some(cutter))
+    }
+
+    /// A number that no other connection has. Without a cutter it ends by its deadline instead.
+    fn register_with(&self, cutter: Option<Cutter>) -> u64 {
         let mut state = self.state.lock();
         let id = state.next_id;
         state.next_id += 1;
-        if state.closed {
-            cutter.cut();
+        if let Some(cutter) = cutter {
+            if state.closed {
+                cutter.cut();
+            }
+            state.cutters.insert(id, cutter);
         }
-        state.cutters.insert(id, cutter);
         id
     }
 
@@ -327,11 +334,7 @@ impl Pool {
     }
 
     fn register(&self, control: &Control) -> u64 {
-        match control.cutter() {
-            Ok(cutter) => self.register_cutter(cutter),
-            // Without a cutter the connection ends by its deadline instead.
-            Err(_) => u64::MAX,
-        }
+        self.register_with(control.cutter().ok())
     }
 
     /// Connections that there are, once none is being made any more.

@@ -478,8 +478,7 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        if self.vfs.is_clean(fh.0) {
-            self.vfs.release(fh.0, &self.vfs.deadline());
+        if self.vfs.release_at_rest(fh.0) {
             return reply.ok();
         }
         self.later(Class::Transfer, &[], move |vfs, deadline| {

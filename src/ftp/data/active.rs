@@ -4,6 +4,7 @@
 //! disconnected with a line in the log (RFC 2577 section 4: a port that waits for data is a way in). The control
 //! connection is watched at the same time: a server that can't reach us says so there.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -29,6 +30,8 @@ pub struct Listener {
     expected: IpAddr,
     /// The command that announces it.
     announcement: Command<'static>,
+    /// A stranger has connected.
+    has_warned: Cell<bool>,
 }
 
 /// Connections that may wait to be accepted: the server's, and a few to be turned away.
@@ -82,6 +85,7 @@ pub fn listen(control: &Control, policy: &Policy, way: DataMode) -> Result<Liste
         socket,
         expected: plain(server),
         announcement,
+        has_warned: Cell::new(false),
     })
 }
 
@@ -188,9 +192,9 @@ impl Listener {
         }
     }
 
-    /// The server's connection, if it is there.
+    /// The server's connection, if it is there. After a few strangers the caller looks at its deadline again.
     pub fn let_in(&self) -> Result<Option<Stream>> {
-        loop {
+        for _ in 0..BACKLOG {
             let (socket, address) = match self.socket.accept() {
                 Ok(accepted) => accepted,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
@@ -207,11 +211,18 @@ impl Listener {
                     .map_err(|error| blame(self.announcement.to_string(), &error));
             }
             let shown = peer.map_or_else(|| "another host".to_string(), |peer| peer.to_string());
-            log::warn!(
+            let message = format!(
                 "{shown} connected to our data port in place of the server {}; turned away",
                 self.expected
             );
+            // Once a listener: a stranger that goes on connecting can't fill the log.
+            let level = match self.has_warned.replace(true) {
+                false => log::Level::Warn,
+                true => log::Level::Debug,
+            };
+            log::log!(level, "{message}");
         }
+        Ok(None)
     }
 }
 
@@ -263,6 +274,7 @@ mod tests {
             socket,
             expected: IpAddr::from([127, 0, 0, 3]),
             announcement: Command::Eprt(address),
+            has_warned: Cell::new(false),
         };
         let patient = Deadline::after(std::time::Duration::from_secs(5));
         let from = |last: u8| {

@@ -6,6 +6,9 @@ use crate::ftp::listing::Found;
 use crate::ftp::listing::tokens;
 use crate::remote::{Attributes, Kind, Modified, Precision};
 
+/// The last second of the year 9999: no later time can be shown.
+const LATEST: i64 = 253_402_300_799;
+
 /// EPLF (Easily Parsed LIST Format, publicfile and anonftpd): `+i8388621.48594,m825718503,r,s280,`
 /// and a tab before the name. Its times are UTC, to the second.
 pub(crate) fn eplf(line: &[u8]) -> Option<Found<'_>> {
@@ -26,6 +29,7 @@ pub(crate) fn eplf(line: &[u8]) -> Option<Found<'_>> {
             }
             [b'm', digits @ ..] => {
                 let seconds = tokens::size(digits).and_then(|seconds| i64::try_from(seconds).ok());
+                let seconds = seconds.filter(|seconds| *seconds <= LATEST);
                 attributes.modified = seconds.map(|seconds| Modified {
                     seconds,
                     precision: Precision::Second,
@@ -62,6 +66,7 @@ mod tests {
             (b"+r x", "none"),
             (b"r\tx", "none"),
             (b"+m99999999999999999999\tx", "none"),
+            (b"+m9223372036854775807\tx", "none"),
         ] {
             assert_eq!(shown(eplf(line)), expected);
         }

@@ -8,6 +8,12 @@ use crate::remote::{Completeness, Entry, OwnerName};
 
 /// The most entries of one directory that are kept, so that a server cannot exhaust memory.
 const ENTRY_LIMIT: usize = 2_000_000;
+/// Bytes of the names and the targets of links in one directory that are kept: 255 for each of the most entries.
+const BYTES_LIMIT: usize = 512 << 20;
+/// Bytes of a name of an owner or a group that is kept: Linux has 32.
+const OWNER_LENGTH_LIMIT: usize = 256;
+/// Bytes of the target of a link: with more the kernel takes none (`PATH_MAX`).
+const TARGET_LENGTH_LIMIT: usize = 4095;
 /// Owners and groups of a listing that are compared with those that follow.
 const SHARED_OWNERS: usize = 1000;
 /// The most lines that cannot be parsed, so that a server cannot hold a caller by sending them without end.
@@ -27,7 +33,9 @@ pub struct EntryCollector {
     owners: HashSet<OwnerName>,
     unreadable: usize,
     first_unreadable: Vec<u8>,
-    /// More entries came than [`ENTRY_LIMIT`].
+    /// Bytes of names and targets that came so far.
+    bytes: usize,
+    /// More entries came than [`ENTRY_LIMIT`], or more bytes than [`BYTES_LIMIT`].
     is_full: bool,
 }
 
@@ -40,6 +48,7 @@ impl EntryCollector {
             owners: HashSet::new(),
             unreadable: 0,
             first_unreadable: Vec::new(),
+            bytes: 0,
             is_full: false,
         }
     }
@@ -51,9 +60,16 @@ impl EntryCollector {
             false => self.parser.line(line),
         };
         match parsed {
-            Line::Entry(mut entry) if self.entries.len() < ENTRY_LIMIT => {
-                self.share(&mut entry.attributes.owner);
-                self.share(&mut entry.attributes.group);
+            Line::Entry(mut entry) if self.has_room() => {
+                let attributes = &mut entry.attributes;
+                let length = attributes.target.as_deref().map_or(0, <[u8]>::len);
+                match length > TARGET_LENGTH_LIMIT {
+                    true => attributes.target = None,
+                    false => self.bytes += length,
+                }
+                self.bytes += entry.name.len();
+                self.share(&mut attributes.owner);
+                self.share(&mut attributes.group);
                 self.entries.push(entry);
             }
             Line::Entry(_) => self.is_full = true,
@@ -68,8 +84,15 @@ impl EntryCollector {
         !self.is_full && self.unreadable < UNREADABLE_LIMIT
     }
 
-    /// Replaces an owner or group by one that came before.
+    fn has_room(&self) -> bool {
+        self.entries.len() < ENTRY_LIMIT && self.bytes < BYTES_LIMIT
+    }
+
+    /// Replaces an owner or group by one that came before. What is too long for one is dropped.
     fn share(&mut self, owner: &mut Option<OwnerName>) {
+        *owner = owner
+            .take()
+            .filter(|owner| owner.len() <= OWNER_LENGTH_LIMIT);
         let Some(owner) = owner else { return };
         match self.owners.get(owner) {
             Some(known) => *owner = known.clone(),
@@ -110,5 +133,32 @@ impl EntryCollector {
             );
         }
         (self.entries, completeness)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overlong_owners_and_targets_are_dropped_and_bytes_are_bounded() {
+        let mut collector = EntryCollector::new(Parser::facts(), b"/");
+        let line = |owner: usize, target: usize| {
+            let (owner, target) = ("o".repeat(owner), "t".repeat(target));
+            format!("type=OS.unix=slink:{target};UNIX.ownername={owner}; name").into_bytes()
+        };
+        assert!(collector.line(&line(OWNER_LENGTH_LIMIT, TARGET_LENGTH_LIMIT)));
+        assert!(collector.line(&line(OWNER_LENGTH_LIMIT + 1, TARGET_LENGTH_LIMIT + 1)));
+        let lengths = collector.entries.iter().map(|entry| {
+            let known = &entry.attributes;
+            let owner = known.owner.as_deref().map(<[u8]>::len);
+            (owner, known.target.as_deref().map(<[u8]>::len))
+        });
+        let whole = (Some(OWNER_LENGTH_LIMIT), Some(TARGET_LENGTH_LIMIT));
+        assert_eq!(lengths.collect::<Vec<_>>(), [whole, (None, None)]);
+        collector.bytes = BYTES_LIMIT;
+        assert!(!collector.line(&line(1, 1)));
+        let (_, completeness) = collector.finish(b"/", Completeness::Whole);
+        assert_eq!(completeness, Completeness::Cut);
     }
 }

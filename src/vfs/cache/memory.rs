@@ -20,6 +20,9 @@ use crate::vfs::lock_rank;
 /// Buffers of blocks that have gone, for those that come: fresh memory costs more than the bytes in it.
 const SPARE_BUFFERS: usize = 32;
 
+/// Bytes that a block takes apart from its content: an empty one too.
+const BLOCK_OVERHEAD: usize = 200;
+
 /// Which block: of which inode, which generation of its content, and the number within the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -46,7 +49,7 @@ struct State {
 }
 
 impl Blocks {
-    /// A cache of at most `budget` bytes.
+    /// A cache of at most `budget` bytes, with what its blocks take apart from their content.
     pub fn new(budget: u64) -> Self {
         Self {
             budget,
@@ -146,7 +149,7 @@ impl Blocks {
                 ends: block.ends,
             };
         }
-        state.bytes += block.bytes.len();
+        state.bytes += size(&block);
         if let Some(old) = state.blocks.put(key, Arc::new(block)) {
             state.drop_block(old);
         }
@@ -170,9 +173,14 @@ impl Blocks {
     }
 }
 
+/// Bytes that a block takes.
+fn size(block: &Block) -> usize {
+    block.bytes.len() + BLOCK_OVERHEAD
+}
+
 impl State {
     fn drop_block(&mut self, block: Arc<Block>) {
-        self.bytes -= block.bytes.len();
+        self.bytes -= size(&block);
         if let Ok(block) = Arc::try_unwrap(block) {
             self.keep_buffer(block.bytes);
         }
@@ -207,7 +215,8 @@ mod tests {
 
     #[test]
     fn the_least_recently_used_goes_first_and_the_budget_holds() {
-        let blocks = Blocks::new(30);
+        let of = |bytes: usize| (bytes + BLOCK_OVERHEAD) as u64;
+        let blocks = Blocks::new(3 * of(10));
         for index in 0..3 {
             blocks.put(key(index), block(0, vec![0; 10]));
         }
@@ -215,8 +224,9 @@ mod tests {
         blocks.put(key(3), block(0, vec![0; 10]));
         assert!(blocks.get(key(1)).is_none());
         assert!(blocks.get(key(0)).is_some());
-        blocks.put(key(0), block(0, vec![0; 30]));
-        assert_eq!(blocks.state.lock().bytes, 30);
+        let full = 3 * of(10) as usize - BLOCK_OVERHEAD;
+        blocks.put(key(0), block(0, vec![0; full]));
+        assert_eq!(blocks.state.lock().bytes as u64, 3 * of(10));
         assert!(blocks.get(key(3)).is_none());
     }
 
@@ -256,12 +266,12 @@ mod tests {
         assert_eq!(get(), Ok(6));
         blocks.put(key(0), block(20, vec![7]));
         assert_eq!(get(), Err(3));
-        assert_eq!(blocks.bytes(), 1);
+        assert_eq!(blocks.bytes(), 1 + BLOCK_OVERHEAD as u64);
     }
 
     #[test]
     fn buffers_of_blocks_that_have_gone_are_used_again() {
-        let blocks = Blocks::new(BLOCK);
+        let blocks = Blocks::new(BLOCK + BLOCK_OVERHEAD as u64);
         blocks.put(key(0), block(0, vec![7; BLOCK_LENGTH]));
         blocks.put(key(1), block(0, vec![8; BLOCK_LENGTH]));
         assert_eq!(blocks.buffer()[0], 7);

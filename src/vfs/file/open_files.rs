@@ -42,6 +42,20 @@ pub(crate) struct Opened {
     pub(crate) directories: HashMap<u64, Listing>,
 }
 
+impl Opened {
+    /// One handle less has the file; returns whether it was the last one, with which the file goes.
+    pub(crate) fn let_go(&mut self, ino: u64) -> bool {
+        match self.files.get_mut(&ino) {
+            Some((_, handles)) if *handles > 1 => {
+                *handles -= 1;
+                false
+            }
+            Some(_) => self.files.remove(&ino).is_some(),
+            None => false,
+        }
+    }
+}
+
 /// An open file, as one opener sees it.
 #[derive(Clone)]
 pub(crate) struct Handle {

@@ -9,6 +9,9 @@ use crate::remote::{Attributes, Completeness, Modified, Precision};
 use crate::vfs::inode::node::now;
 use crate::vfs::inode::{CLOCK_DIFFERENCE_LIMIT, CLOCK_TOLERANCE, ROOT, Tree};
 
+/// Names removed here that a directory remembers: no answer is so late that more have gone since it was asked for.
+const GONE_LIMIT: usize = 10_000;
+
 impl Tree {
     /// The server gave a content that it has stored now this time, in seconds since 1970.
     pub fn note_server_time(&mut self, seconds: i64) {
@@ -81,11 +84,8 @@ impl Tree {
         };
         let (parent, name) = (node.parent, node.name.clone());
         self.stamp += 1;
-        let stamp = self.stamp;
         self.detach(ino);
-        if let Some(parent) = self.nodes.get_mut(parent) {
-            parent.directory_mut().gone.insert(name, stamp);
-        }
+        self.note_gone(parent, name);
         self.touch_directory(parent);
     }
 
@@ -108,8 +108,8 @@ impl Tree {
         if let Some(parent) = self.nodes.get_mut(old_parent) {
             let known = parent.directory_mut();
             is_unlisted = known.unlisted.remove(&old_name);
-            known.gone.insert(old_name, stamp);
         }
+        self.note_gone(old_parent, old_name);
         if let Some(parent) = self.nodes.get_mut(directory) {
             let known = parent.directory_mut();
             known.gone.remove(name);
@@ -124,6 +124,21 @@ impl Tree {
         }
         self.touch_directory(old_parent);
         self.touch_directory(directory);
+    }
+
+    /// A name is gone from `directory` as of now. Where it is never listed again, the oldest of them are forgotten.
+    fn note_gone(&mut self, directory: u64, name: Box<[u8]>) {
+        let stamp = self.stamp;
+        let Some(node) = self.nodes.get_mut(directory) else {
+            return;
+        };
+        let gone = &mut node.directory_mut().gone;
+        gone.insert(name, stamp);
+        if gone.len() > GONE_LIMIT {
+            // Each has a stamp of its own, so that half of them stay at most.
+            let oldest = stamp.saturating_sub(GONE_LIMIT as u64 / 2);
+            gone.retain(|_, stamp| *stamp > oldest);
+        }
     }
 
     /// A local change of `ino`: whatever was asked before is late news.
@@ -174,6 +189,27 @@ mod tests {
         let again = one.add_own(ROOT, b"a", file(0));
         assert_ne!(again, a);
         assert_eq!(one.path(again).expect("a path").as_bytes(), b"a");
+    }
+
+    #[test]
+    fn names_that_went_are_remembered_within_a_limit() {
+        let mut tree = listed(vec![]);
+        let asked = tree.now();
+        for number in 0..=GONE_LIMIT {
+            let ino = tree.add_own(ROOT, format!("temporary {number}").as_bytes(), file(0));
+            tree.remove_own(ino);
+        }
+        let root = tree.get(ROOT).and_then(|root| root.directory());
+        assert!(root.expect("names").gone.len() <= GONE_LIMIT);
+        // A late answer does not bring the last ones back.
+        let last = format!("temporary {GONE_LIMIT}");
+        tree.merge_listing(
+            ROOT,
+            vec![entry(last.as_bytes(), 0)],
+            Completeness::Whole,
+            asked,
+        );
+        assert_eq!(tree.child(ROOT, last.as_bytes()), None);
     }
 
     #[test]

@@ -193,7 +193,7 @@ impl Node {
             && (old.precision > new.precision
                 || old.precision == Precision::Local && new.precision < Precision::Second)
             && self.attributes.size == attributes.size
-            && (old.seconds - new.seconds).abs() < COARSE_SECONDS
+            && old.seconds.abs_diff(new.seconds) < COARSE_SECONDS
         {
             // A rounded time never replaces an exact one of the same file, nor that of our own change.
             attributes.modified = Some(old);
@@ -246,7 +246,7 @@ impl Node {
 }
 
 /// Seconds by which a listing's time may differ from the exact one through rounding alone.
-const COARSE_SECONDS: i64 = 60;
+const COARSE_SECONDS: u64 = 60;
 
 /// This moment by our clock, as a time of modification.
 pub fn now() -> Modified {

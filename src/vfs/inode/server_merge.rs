@@ -13,6 +13,10 @@ use crate::vfs::inode::node::Difference;
 /// Absent names of one directory that are remembered: beyond it they are forgotten together, and asked for again.
 const ABSENT_LIMIT: usize = 10_000;
 
+/// Directories of one directory that no listing has and that are remembered: a server that lets every name be entered
+/// can't fill the memory with them.
+const UNLISTED_LIMIT: usize = 10_000;
+
 impl Tree {
     /// A listing that was asked for at the stamp `asked` has come.
     pub fn merge_listing(
@@ -109,7 +113,10 @@ impl Tree {
     pub fn merge_unlisted(&mut self, directory: u64, name: &[u8], asked: u64) -> Option<u64> {
         let ino = self.merge_entry(directory, name, Attributes::of(Kind::Directory), asked)?;
         if let Some(node) = self.nodes.get_mut(directory) {
-            node.directory_mut().unlisted.insert(Box::from(name));
+            let unlisted = &mut node.directory_mut().unlisted;
+            if unlisted.len() < UNLISTED_LIMIT {
+                unlisted.insert(Box::from(name));
+            }
         }
         Some(ino)
     }

@@ -22,14 +22,7 @@ const LEFTOVER_AGE: i64 = 3600;
 
 /// Whether an entry is shown: a program can name it, and it is no temporary file of this program.
 pub(crate) fn is_nameable(entry: &Entry) -> bool {
-    let fits = entry.name.len() <= NAME_LENGTH;
-    if !fits {
-        log::warn!(
-            "listing: a name of {} bytes is too long; it is not shown",
-            entry.name.len()
-        );
-    }
-    fits && !is_own_temp_name(&entry.name)
+    entry.name.len() <= NAME_LENGTH && !is_own_temp_name(&entry.name)
 }
 
 impl Metadata {
@@ -53,12 +46,19 @@ impl Metadata {
         let asked = self.table.lock().now();
         let path = self.table.path(directory)?;
         let mut entries = Vec::new();
+        let mut overlong = 0;
         let ask = Ask::caller(deadline);
         let result = self.remote.list(&path, &ask, &mut |entry| {
+            overlong += usize::from(entry.name.len() > NAME_LENGTH);
             if is_nameable(&entry) {
                 entries.push(entry);
             }
         });
+        if overlong > 0 {
+            log::warn!(
+                "list: {path}: {overlong} names of more than {NAME_LENGTH} bytes are not shown"
+            );
+        }
         if !self.table.lock().stands(directory, asked) && deadline.remaining().is_some() {
             // It is of what has the directory's former name now.
             return self.list_now(directory, deadline);

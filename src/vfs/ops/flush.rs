@@ -122,6 +122,11 @@ impl Vfs {
             .is_ok_and(|handle| std::mem::take(&mut handle.file.body.lock().merged.size_unreported))
     }
 
+    /// The last descriptor of the handle is gone; false where that may take the server, and nothing was done.
+    pub fn release_at_rest(&self, handle: u64) -> bool {
+        self.writeback.release_at_rest(handle)
+    }
+
     /// The last descriptor of the handle is gone.
     pub fn release(&self, handle: u64, deadline: &Deadline) {
         let Some(closed) = self.files.opened.lock().handles.remove(&handle) else {

@@ -111,7 +111,7 @@ impl Fetcher {
         let mut source = None;
         let run = || self.run_transfers(&mut source);
         let ended = catch_panic("a read stream", run);
-        let mut ended = ended.unwrap_or_else(|| Err(remote::Error::panicked("read").into()));
+        let mut ended = ended.unwrap_or_else(|| Err(remote::Error::panicked("read")));
         if self.has_mismatch {
             self.is_replaced = true;
             ended = Err(self.explain_mismatch());

@@ -21,6 +21,8 @@ const MAX_LISTED_RANGES: usize = 100;
 
 /// Why lost+found has a file whose last close the journal has.
 const STILL_OPEN: &str = "it was still open when the mount ended";
+/// Why a file is kept whose last close could not wait for an upload of it.
+const UNSETTLED: &str = "an upload of it had not ended when its last close gave up";
 
 /// What was taken out of a file that could not be stored.
 struct Unstored {
@@ -130,7 +132,12 @@ impl Uploader {
             if is_spared && handles.any(|handle| handle.writes && handle.file.ino == file.ino) {
                 return Err(GivenUp::IsWritten);
             }
-            let mut body = file.body.lock();
+            let Some(mut body) = file.body.try_lock() else {
+                // Other files are not kept waiting.
+                drop(opened);
+                drop(file.body.lock());
+                continue;
+            };
             let claim = body.upload.busy_until.as_ref();
             let wait = match body.journal.is_committing() {
                 true => Some(self.settings.timeout),
@@ -184,6 +191,15 @@ impl Uploader {
 
     /// Keeps a copy of an open file that was written to since the close that the journal has; that stays there.
     pub(crate) fn keep_written_since_close(&self, file: &File) {
+        self.keep_current(file, STILL_OPEN);
+    }
+
+    /// Keeps a copy of a file whose last close ends before an upload of it has.
+    pub(crate) fn keep_unsettled(&self, file: &File) {
+        self.keep_current(file, UNSETTLED);
+    }
+
+    fn keep_current(&self, file: &File, why: &str) {
         let (spool, size, parts) = {
             let body = file.body.lock();
             let Some(spool) = body.content.spool.clone().filter(|_| body.is_dirty()) else {
@@ -194,14 +210,14 @@ impl Uploader {
         let path = self.table.path(file.ino).unwrap_or_default();
         // The journal may name the same file, and recovery takes what it has sent out of it.
         let copied = self.files.copy_spool(&spool, &parts, size);
-        let kept = copied.and_then(|copy| self.keep(&path, &copy, (size, &parts), STILL_OPEN));
+        let kept = copied.and_then(|copy| self.keep(&path, &copy, (size, &parts), why));
         match kept {
             Ok(kept) => log::error!(
-                "upload: {path}: {STILL_OPEN}; the journal has its last close, and its content as of now is kept as {}",
+                "upload: {path}: {why}; its content as of now is kept as {}",
                 kept.unwrap_or_default().display()
             ),
             Err(error) => log::error!(
-                "upload: {path}: {STILL_OPEN}; what was written since its last close is lost: {error}"
+                "upload: {path}: {why}; what was written and not stored is lost: {error}"
             ),
         }
     }

@@ -8,24 +8,38 @@ use std::sync::Arc;
 use std::time::Duration;
 
 impl WriteBack {
+    /// Lets a handle go whose file is at rest; false where that may take the server, or a wait.
+    pub(crate) fn release_at_rest(&self, handle: u64) -> bool {
+        let mut opened = self.files.opened.lock();
+        let Some(file) = opened
+            .handles
+            .get(&handle)
+            .map(|handle| Arc::clone(&handle.file))
+        else {
+            return true;
+        };
+        if !file.body.try_lock().is_some_and(|body| body.is_at_rest()) {
+            return false;
+        }
+        opened.handles.remove(&handle);
+        let is_last = opened.let_go(file.ino);
+        drop(opened);
+        if is_last {
+            file.reader.restart(u64::MAX);
+        }
+        self.table.lock().close(file.ino);
+        true
+    }
+
     /// One holder of an open file lets it go; the last one brings it to the server.
     pub(crate) fn release_file(&self, file: &Arc<File>, deadline: &Deadline) {
-        let mut gone = false;
         let mut tried = false;
-        loop {
+        let is_gone = loop {
             // Counted and judged under one lock: of two last closes one must be the last.
             let mut opened = self.files.opened.lock();
-            let Some((_, handles)) = opened.files.get_mut(&file.ino) else {
-                break;
-            };
-            if *handles > 1 {
-                *handles -= 1;
-                break;
-            }
-            if tried {
-                opened.files.remove(&file.ino);
-                gone = true;
-                break;
+            let is_last = matches!(opened.files.get(&file.ino), Some((_, 1)));
+            if tried || !is_last {
+                break opened.let_go(file.ino);
             }
             drop(opened);
             let is_to_come = {
@@ -38,8 +52,8 @@ impl WriteBack {
             }
             self.last_upload(file, Taken::FromClosed, deadline);
             tried = file.body.lock().is_settled() || deadline.remaining().is_none();
-        }
-        if gone {
+        };
+        if is_gone {
             file.reader.restart(u64::MAX);
             self.remove_aside(file, deadline);
         }
@@ -78,6 +92,7 @@ impl WriteBack {
     fn store_last(&self, file: &Arc<File>, from: Taken, deadline: &Deadline) {
         let failed_before = {
             let Ok(body) = self.files.lock_settled(file, deadline) else {
+                self.uploader.keep_unsettled(file);
                 return;
             };
             if !body.is_dirty() {
