@@ -219,7 +219,7 @@ impl AttributeOverlay {
         tree.get(ino).is_some_and(|node| {
             let is_known = !node.local && node.is_fresh(self.lifetime);
             let is_kept = node.kept().is_some_and(|kept| kept.mode.is_some());
-            is_known && !is_kept && self.table.attr(node).mode == mode
+            is_known && !is_kept && self.table.shown().mode(node) == mode
         })
     }
 

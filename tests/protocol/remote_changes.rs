@@ -140,6 +140,39 @@ fn open_after_listing_reads_a_remotely_replaced_file() {
     }
 }
 
+/// The kernel pads what is read with zeros up to the size that it knows, also where it asks once more after an error. A race
+/// with the notification of the new size: many files.
+#[test]
+fn file_cut_since_it_was_listed_is_never_padded() {
+    const FILES: usize = 60;
+    let server = Server::start();
+    for number in 0..FILES {
+        server.tree().put(&format!("/{number}"), vec![b'A'; 600]);
+    }
+    let mount = Mount::of(&server);
+    let script = format!(
+        "
+import errno
+names = [str(7 * n % {FILES}) for n in range({FILES})]
+def read(name):
+    file = os.open(name, os.O_RDONLY)
+    try: return os.read(file, 4096)
+    except OSError as error: return error.errno
+    finally: os.close(file)
+os.listdir()
+rendezvous()
+got = list(map(read, names))
+assert set(got) <= {{errno.EIO, b'short'}}, got
+def settled(): return all(read(name) == b'short' for name in names)
+soon(settled)"
+    );
+    around(&mount, &script, || {
+        for number in 0..FILES {
+            server.tree().put(&format!("/{number}"), "short");
+        }
+    });
+}
+
 #[test]
 fn inotify_reports_remote_removal() {
     let server = Server::start();

@@ -2,6 +2,7 @@
 //!
 //! A rounded time never replaces an exact one of the same file, and only a difference is an event.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroI64;
 use std::time::{Duration, Instant};
@@ -39,6 +40,8 @@ pub struct Node {
     pub pages: Option<Box<Version>>,
     /// It has no name any more.
     pub removed: bool,
+    /// The server has cut it since the kernel was last shown its size, which it pads the file to with zeros.
+    pub(crate) is_cut: Cell<bool>,
     /// The log has a line about where it leads.
     pub told: bool,
     /// What needs the node.
@@ -122,6 +125,7 @@ impl Node {
             generation,
             pages: None,
             removed: false,
+            is_cut: Cell::new(false),
             told: false,
             holders: Holders::default(),
             directory: None,
@@ -219,6 +223,9 @@ impl Node {
         } else {
             Difference::Nothing
         };
+        if attributes.size < self.attributes.size {
+            self.is_cut.set(true);
+        }
         self.attributes = attributes;
         self.fetched = Some(Instant::now());
         difference

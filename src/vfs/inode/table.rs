@@ -66,8 +66,9 @@ impl Table {
         &self.shown
     }
 
-    /// The attributes of a node as the kernel is shown them.
+    /// The attributes of a node, which the kernel is shown now.
     pub(crate) fn attr(&self, node: &Node) -> Attr {
+        node.is_cut.set(false);
         self.shown.attr(node, self.lifetime)
     }
 

@@ -50,6 +50,9 @@ impl Vfs {
                 {
                     return None;
                 }
+                if length < size && self.is_cut(file) {
+                    return None;
+                }
                 let bytes = file.reader.cached(offset, length);
                 bytes.filter(|bytes| bytes.len() == length).map(Ok)
             }
@@ -131,12 +134,7 @@ impl Vfs {
                     break;
                 }
                 if self.ends_at(file, end, deadline)? {
-                    // The kernel would pad its pages with zeros up to the size that it knows.
-                    return Err(remote::Error::conflict(
-                        format!("reading {}", self.table.path(file.ino)?),
-                        format!("another client cut it to {end} bytes since it was opened"),
-                    )
-                    .into());
+                    return Err(self.explain_cut(file, end)?);
                 }
                 if length == 0 {
                     return Err(remote::Error::misbehaved(
@@ -147,7 +145,26 @@ impl Vfs {
                 }
             }
         }
+        if bytes.len() < size && self.is_cut(file) {
+            return Err(self.explain_cut(file, offset + bytes.len() as u64)?);
+        }
         Ok(bytes)
+    }
+
+    /// Whether the file ends sooner than the kernel knows, which would pad its pages with zeros up to the former size. Also
+    /// what the kernel asks for once more after an error of its readahead is refused then.
+    fn is_cut(&self, file: &File) -> bool {
+        let tree = self.table.lock();
+        let node = tree.get(file.ino);
+        node.is_some_and(|node| !node.local && node.is_cut.get())
+    }
+
+    fn explain_cut(&self, file: &File, end: u64) -> Result<Error> {
+        Ok(remote::Error::conflict(
+            format!("reading {}", self.table.path(file.ino)?),
+            format!("another client cut it to {end} bytes since it was opened"),
+        )
+        .into())
     }
 
     /// Refuses to continue a sequential read after the content was replaced: half of one and half of another is
