@@ -286,3 +286,29 @@ fn server_without_data_connections_over_ipv6_names_ipv4() {
     assert!(mount.log().contains("try ipv4"), "{}", mount.log());
     assert_eq!(server.since(0, &["PASV", "PORT"]), [""; 0]);
 }
+
+/// Some servers remove a directory with all that is in it: `RMD` is sent for what is known to be empty only.
+#[test]
+fn directory_with_files_is_never_removed_by_rmd() {
+    for without in [&[][..], &["MLSD", "MLST"]] {
+        let server = Script::new().without(without).start();
+        for path in ["/full/f", "/old/f"] {
+            server.tree().put(path, "content");
+        }
+        server.tree().directory("/empty");
+        server.tree().directory("/none");
+        let mount = Mount::of(&server);
+        assert_eq!(mount.error("os.rmdir('full')"), "ENOTEMPTY");
+        assert_eq!(mount.error("os.rename('old', 'full')"), "ENOTEMPTY");
+        assert_eq!(server.since(0, &["RMD", "RNFR"]), [""; 0]);
+        mount.sh("rmdir empty; mv -T old none; [ $(cat none/f) = content ]");
+        assert_eq!(
+            server.tree().paths(),
+            ["/full", "/full/f", "/none", "/none/f"]
+        );
+        // Another client has emptied it since it was listed.
+        mount.sh("ls full");
+        server.tree().remove("/full/f");
+        mount.sh("rmdir full; [ ! -e full ]");
+    }
+}

@@ -70,10 +70,12 @@ fn rename_counts_though_rnfr_was_answered_by_250() {
 fn directory_over_a_directory_with_files_is_not_empty() {
     let server = Server::start();
     server.tree().put("/old/f", "content");
-    server.tree().put("/new/g", "content");
+    server.tree().directory("/new");
     server.on("RNTO", Act::Reply("550 Rename failed."));
     server.on("RMD", Act::Reply("550 Remove directory operation failed."));
     let mount = Mount::of(&server);
+    mount.sh("ls new");
+    server.tree().put("/new/g", "content");
     assert_eq!(mount.error("os.rename('old', 'new')"), "ENOTEMPTY");
     assert_eq!(server.tree().paths(), ["/new", "/new/g", "/old", "/old/f"]);
 }
@@ -83,10 +85,12 @@ fn directory_over_a_directory_with_files_is_not_empty() {
 fn swapped_replies_move_no_directory_aside() {
     let server = Script::new().without(&["MLSD", "MLST"]).start();
     server.tree().put("/old/f", "content");
-    server.tree().put("/new/g", "content");
+    server.tree().directory("/new");
     server.on("RNTO", Act::Reply("553 exists"));
     server.on("SIZE", Act::Swap);
     let mount = Mount::of(&server);
+    mount.sh("ls new");
+    server.tree().put("/new/g", "content");
     assert_eq!(mount.error("os.rename('old', 'new')"), "ENOTEMPTY");
     assert_eq!(server.tree().paths(), ["/new", "/new/g", "/old", "/old/f"]);
 }

@@ -86,9 +86,7 @@ impl Vfs {
         self.writable()?;
         check_name(name)?;
         let ino = self.metadata.find(parent, name, deadline)?;
-        if self.has_local_children(ino) {
-            return Err(Error::NotEmpty);
-        }
+        self.check_empty(ino, deadline)?;
         let path = self.table.path(ino)?;
         match self.remote.step(Step::RemoveDirectory(&path), deadline) {
             Ok(_) => {
@@ -106,6 +104,27 @@ impl Vfs {
                 self.doubt_outcome(&error, &[parent]);
                 Err(self.or_gone(parent, name, error))
             }
+        }
+    }
+
+    /// Refuses a directory that is not empty: some servers would remove it with all that is in it. Where it may not be
+    /// listed, the server decides.
+    pub(crate) fn check_empty(&self, ino: u64, deadline: &Deadline) -> Result<()> {
+        if self.has_local_children(ino) {
+            return Err(Error::NotEmpty);
+        }
+        let age = self.metadata.served_age();
+        let is_known_empty = {
+            let tree = self.table.lock();
+            tree.listing(ino, age).is_some() && !tree.has_children(ino)
+        };
+        if is_known_empty {
+            return Ok(());
+        }
+        match self.metadata.list(ino, deadline) {
+            Ok(_) if self.table.lock().has_children(ino) => Err(Error::NotEmpty),
+            Ok(_) | Err(Error::Remote(remote::Error::Refused { .. })) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 

@@ -34,7 +34,7 @@ impl Vfs {
             return Err(Error::Invalid);
         }
         if let Some(target) = target {
-            self.check_replacing(ino, target)?;
+            self.check_replacing(ino, target, deadline)?;
         }
         let to = self
             .table
@@ -180,12 +180,9 @@ impl Vfs {
         }
     }
 
-    fn check_replacing(&self, ino: u64, target: u64) -> Result<()> {
+    fn check_replacing(&self, ino: u64, target: u64, deadline: &Deadline) -> Result<()> {
         match (self.table.kind(ino), self.table.kind(target)) {
-            (Some(Kind::Directory), Some(Kind::Directory)) if self.has_local_children(target) => {
-                Err(Error::NotEmpty)
-            }
-            (Some(Kind::Directory), Some(Kind::Directory)) => Ok(()),
+            (Some(Kind::Directory), Some(Kind::Directory)) => self.check_empty(target, deadline),
             (Some(Kind::Directory), _) => Err(Error::NotDirectory),
             (_, Some(Kind::Directory)) => Err(Error::IsDirectory),
             _ => Ok(()),
