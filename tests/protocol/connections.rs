@@ -383,3 +383,20 @@ fn idle_mount_does_not_wake_up() {
     });
     assert!(is_quiet, "{before:?}");
 }
+
+/// The 425 after the 150 counts as one of the preconnected data connection: after some of them none is made.
+#[test]
+fn server_that_forgets_ports_gets_none_ahead() {
+    let server = Script::new().forgets_ports().start();
+    for directory in 0..16 {
+        server
+            .tree()
+            .put(&format!("/{directory}/f{directory}"), "x");
+    }
+    let mount = Mount::of(&server);
+    for directory in 0..16 {
+        mount.sh(&format!("[ $(ls {directory}) = f{directory} ]"));
+    }
+    let log = mount.log();
+    assert!(log.contains("preconnecting disabled"), "{log}");
+}

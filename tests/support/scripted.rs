@@ -175,6 +175,7 @@ pub struct Script {
     names_only: bool,
     hides: &'static str,
     one_port: bool,
+    forgets_ports: bool,
     replaces_bytes: bool,
     keeps_iac: bool,
     ipv6: bool,
@@ -296,6 +297,12 @@ impl Script {
     /// All sessions share one passive port; one that finds it taken ends, as on vsftpd.
     pub fn one_port(mut self) -> Self {
         self.one_port = true;
+        self
+    }
+
+    /// Any command that is none of a transfer closes the passive port, which the server notices after its 150.
+    pub fn forgets_ports(mut self) -> Self {
+        self.forgets_ports = true;
         self
     }
 

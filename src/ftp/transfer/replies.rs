@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::Control;
-use crate::ftp::data::Opening;
+use crate::ftp::data::{Opening, Preconnected};
 use crate::ftp::net::stream::{DataState, Stream};
 use crate::ftp::pool::Lease;
 use crate::ftp::profile::Profile;
@@ -135,6 +135,10 @@ pub fn read_final_reply(lease: &mut Lease, reply: &Reply, tried: &dyn fmt::Displ
         return Ok(());
     }
     let pool = Arc::clone(lease.pool());
+    if reply.code == 425 && lease.began_over_spare() {
+        // The server had closed it before the command came, and found that out after its 150.
+        Preconnected::note_misfire(pool.profile());
+    }
     let control = lease.control()?;
     // vsftpd says 522, ProFTPD and FileZilla Server 425, of a session that was not resumed.
     if matches!(reply.code, 425 | 522) && pool.step_back(control) {

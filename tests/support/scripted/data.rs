@@ -211,6 +211,9 @@ impl Session {
     /// Takes the data connection and announces the transfer.
     fn begin(&mut self) -> Result<Option<TcpStream>, Ended> {
         let Some(listener) = self.passive.take() else {
+            if self.shared.script.forgets_ports {
+                self.say("150 Here it comes")?;
+            }
             self.say("425 No data connection")?;
             return Ok(None);
         };

@@ -308,6 +308,10 @@ impl Session {
         if changes && self.shared.script.names_only && argument.contains(&b'/') {
             return self.say("550 Permission denied");
         }
+        let uses_port = ["REST", "RETR", "STOR", "APPE", "LIST", "MLSD"].contains(&verb);
+        if self.shared.script.forgets_ports && !uses_port {
+            self.passive = None;
+        }
         let path = self.known(argument);
         match verb {
             "FEAT" => self.features(),
