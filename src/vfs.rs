@@ -25,7 +25,7 @@
 //! # Where an operation goes
 //!
 //! * **read**: `ops/open` asks for the version of the file unless it is known well enough (`metadata/revalidate`). `ops/read`
-//!   takes each piece from the spool or from the server (`file/base_reads`): there the file's reader (`readahead`) finds it in
+//!   takes each piece from the spool or from the server (`file/open_files`): there the file's reader (`readahead`) finds it in
 //!   `cache/memory`, or waits for a stream, which `readahead/scheduler` starts and `readahead/fetcher` runs.
 //! * **write**: `ops/write` puts the bytes into the spool, and `upload/stream` sends them while they are written in order.
 //! * **close**: `ops/flush` has `upload/uploader` send what the server lacks, between the checks of `upload/preconditions`.

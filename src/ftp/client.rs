@@ -12,7 +12,6 @@
 //! * `patch_probe`: probes `APPE`, and `REST` before `STOR`, on a temporary file
 //! * `after_store`: prepares the commands that are pipelined after an upload
 //! * `confirm`: asks for the version of a stored file until the server shows it
-//! * `recheck`: waits until the paths whose last change may still run are at rest
 //! * `rename`: renames as rename(2) does, also where `RNTO` does not replace
 //! * `retry`: repeats what failed, on a new connection, by a name, or after a pause
 //! * `set_attributes`: sets permission bits and times, and finds the paths for which `SITE CHMOD` is unsafe
@@ -25,7 +24,6 @@ pub(crate) mod describe;
 pub(crate) mod list;
 pub(crate) mod mdtm_batch;
 pub(crate) mod patch_probe;
-pub(crate) mod recheck;
 pub(crate) mod rename;
 pub(crate) mod retry;
 pub(crate) mod set_attributes;

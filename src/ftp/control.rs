@@ -6,8 +6,7 @@
 //! * `login`: logs in, and learns what the server can do
 //! * `tls`: encrypts control and data connections
 //! * `reply_reader`: reads replies from what has come
-//! * `owed_replies`: counts the replies that the server owes
-//! * `misfit_replies`: takes surplus replies, and preliminary replies that are late or come twice
+//! * `owed_replies`: counts the replies that the server owes, and takes those that do not fit
 //! * `version_query`: asks for size and time of a file
 //! * `by_name`: sends commands by `CWD` and a bare name, where paths are refused
 //! * `foreign`: recognizes servers of other protocols
@@ -20,7 +19,6 @@
 pub(crate) mod by_name;
 pub(crate) mod foreign;
 pub(crate) mod login;
-pub(crate) mod misfit_replies;
 pub(crate) mod owed_replies;
 pub(crate) mod reply_reader;
 pub(crate) mod tls;
@@ -34,8 +32,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::ftp::control::foreign::Foreign;
-use crate::ftp::control::misfit_replies::SURPLUS_REPLIES_LIMIT;
-use crate::ftp::control::owed_replies::{Consent, OwedReplies, PipelineOutcome, Pipelining};
+use crate::ftp::control::owed_replies::{
+    Consent, OwedReplies, PipelineOutcome, Pipelining, SURPLUS_REPLIES_LIMIT,
+};
 use crate::ftp::control::reply_reader::{ReadError, ReplyReader};
 use crate::ftp::net::route::Route;
 pub use crate::ftp::net::stream::blame;

@@ -1,16 +1,24 @@
 //! Repeats what failed: on a new connection after a loss, by a name where a path is refused, and after a pause where the
 //! refusal is for the moment.
 //!
-//! What is repeated is safe to repeat: earlier changes of the same paths are at rest before (`recheck.rs`).
+//! What is sent or repeated is safe: earlier changes of the same paths are at rest before. A path is at rest when two answers
+//! about it, [`REST_INTERVAL`] apart, agree. The first question opens a new connection: older ones may have died in the
+//! outage that left the doubt. While no path is doubtful this costs nothing. A server that stalls for longer inside a
+//! command it has received cannot be detected.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use crate::ftp::client::{Client, recheck};
+use crate::ftp::client::Client;
 use crate::ftp::pool::connector::lacks_port;
-use crate::ftp::pool::{Lease, Purpose};
-use crate::ftp::profile::Support;
+use crate::ftp::pool::{Lease, Pool, Purpose};
+use crate::ftp::profile::{Learned, Support};
+use crate::ftp::protocol::command::Command;
+use crate::ftp::protocol::reply::Reply;
 use crate::ftp::transfer::transient::{Pauses, is_refused_for_now};
-use crate::remote::{Ask, Done, Error, Remote, RemotePath, Result, Step, Urgency, Why};
+use crate::remote::{Ask, Deadline, Done, Error, Remote, RemotePath, Result, Step, Urgency, Why};
 
 /// How often a name was sent instead of a path.
 #[derive(Debug, Default)]
@@ -119,7 +127,7 @@ impl Client {
             profile.ask(|learned| learned.pipelining.commands) != Support::No
         };
         let did_pipeline = pipelines();
-        recheck::await_rest(&self.pool, writes, ask)?;
+        await_rest(&self.pool, writes, ask)?;
         let lease = self.pool.lease(purpose, false, ask)?;
         match work(lease, again) {
             Err(error @ (Error::Lost { .. } | Error::TimedOut { .. })) => {
@@ -128,7 +136,7 @@ impl Client {
                 }
                 log::info!("client: {error}; retrying on a new connection");
                 let mut once_more = || {
-                    recheck::await_rest(&self.pool, writes, ask)?;
+                    await_rest(&self.pool, writes, ask)?;
                     work(self.pool.lease(purpose, true, ask)?, true)
                 };
                 if lacks_port(&error) {
@@ -230,4 +238,70 @@ impl Client {
             };
         }
     }
+}
+
+/// Time between two answers that are compared.
+const REST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Waits until every doubtful path on which a change of `paths` depends is at rest; an error where that takes longer than
+/// `ask.deadline`, whatever progress is made meanwhile. The paths are absolute and in the server's bytes.
+pub fn await_rest(pool: &Arc<Pool>, paths: &[Vec<u8>], ask: &Ask<'_>) -> Result<()> {
+    let doubtful = pool.doubtful_paths().related_to(paths);
+    if doubtful.is_empty() {
+        return Ok(());
+    }
+    let until = Instant::now() + ask.deadline.remaining().unwrap_or_default();
+    let shown = String::from_utf8_lossy(&doubtful[0]).into_owned();
+    log::info!(
+        "recheck: an earlier change of {shown:?} may still run (doubtful paths: {}); waiting until it is at rest",
+        doubtful.len()
+    );
+    let late = || {
+        Error::timed_out(format!(
+            "waiting for an earlier change of {shown:?} that was not confirmed"
+        ))
+    };
+    let mut before: Option<Vec<Reply>> = None;
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late());
+        }
+        let deadline = &Deadline::after(left);
+        let seen = Instant::now();
+        let now = match answers(pool, &doubtful, before.is_none(), &Ask { deadline, ..*ask }) {
+            Ok(now) => Some(now),
+            Err(Error::Lost { .. }) => None,
+            Err(Error::TimedOut { .. }) => return Err(late()),
+            Err(error) => return Err(error),
+        };
+        if now.is_some() && now == before {
+            for path in &doubtful {
+                pool.doubtful_paths().remove(path, seen);
+            }
+            ask.deadline.progress();
+            return Ok(());
+        }
+        before = now;
+        let left = until.saturating_duration_since(Instant::now());
+        thread::sleep(REST_INTERVAL.min(left));
+    }
+}
+
+/// Asks about every path in one flight.
+fn answers(pool: &Arc<Pool>, paths: &[Vec<u8>], fresh: bool, ask: &Ask<'_>) -> Result<Vec<Reply>> {
+    let stats = pool.profile().ask(Learned::stats);
+    let about = |path| match stats {
+        true => vec![Command::Mlst(path)],
+        false => vec![Command::Size(path), Command::Mdtm(path), Command::Cwd(path)],
+    };
+    let questions: Vec<_> = paths.iter().flat_map(|path| about(path)).collect();
+    let mut lease = pool.lease(Purpose::Metadata, fresh, ask)?;
+    let control = lease.control()?;
+    let replies = control.flight(&questions, ask.deadline);
+    if control.has_mlst_over_data() {
+        pool.profile()
+            .learn(|learned| learned.listing.mlst = Support::No);
+    }
+    replies
 }

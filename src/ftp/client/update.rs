@@ -18,7 +18,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ftp::client::after_store;
-use crate::ftp::client::recheck;
+use crate::ftp::client::retry;
 use crate::ftp::client::step_flight;
 use crate::ftp::pool::{Pool, Purpose};
 use crate::ftp::profile::partial_store;
@@ -354,7 +354,7 @@ impl Update<'_> {
     /// Waits until an earlier change of the file is at rest.
     pub(crate) fn await_rest(&self) -> Result<()> {
         let path = self.pool.root().absolute(self.file)?;
-        recheck::await_rest(self.pool, &[path], self.ask)
+        retry::await_rest(self.pool, &[path], self.ask)
     }
 
     fn twice<T>(&self, send: impl Fn(bool) -> Result<T>) -> Result<T> {

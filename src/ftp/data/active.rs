@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use nix::poll::{PollFd, PollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::ftp::control::misfit_replies::SURPLUS_REPLIES_LIMIT;
+use crate::ftp::control::owed_replies::SURPLUS_REPLIES_LIMIT;
 use crate::ftp::control::{Control, blame};
 use crate::ftp::data::Policy;
 use crate::ftp::net::local_address::is_ours;

@@ -2,7 +2,7 @@
 //!
 //! A command whose bytes the server's kernel has acknowledged, and whose reply has not come when its connection is given
 //! up, cannot be taken back: the server may execute it at any later time. A `DELE` that runs after the file was stored
-//! again removes the new file. So the path of such a command is kept here until `recheck.rs` has seen it at rest.
+//! again removes the new file. So the path of such a command is kept here until `client/retry.rs` has seen it at rest.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

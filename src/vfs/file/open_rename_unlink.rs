@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use crate::remote::{Deadline, RemotePath, Step, make_temp_name};
 use crate::vfs::error::{Error, Result};
-use crate::vfs::file::base_reads::PULL_LIMIT;
 use crate::vfs::file::open_file::{Body, File};
 use crate::vfs::file::open_files::OpenFiles;
+use crate::vfs::file::open_files::PULL_LIMIT;
 use crate::vfs::readahead::Hold;
 
 /// What became of an open file whose name is about to go.

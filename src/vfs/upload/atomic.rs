@@ -14,8 +14,8 @@ use crate::remote::{
     Why, perform_one,
 };
 use crate::vfs::error as vfs;
-use crate::vfs::file::base_reads::PULL_LIMIT;
 use crate::vfs::file::open_file::{Body, File, TempFile};
+use crate::vfs::file::open_files::PULL_LIMIT;
 use crate::vfs::upload::Uploader;
 use crate::vfs::upload::replacement::Replacing;
 
