@@ -250,3 +250,18 @@ fn directory_that_no_listing_has_is_entered_on_windows() {
         });
     }
 }
+
+/// RFC 3659 section 7.5 requires no fact: where `MLSD` tells no sizes, `LIST` does.
+#[test]
+fn sizes_that_mlsd_lacks_are_those_of_list() {
+    let server = Server::start();
+    for name in ["f", "g"] {
+        server.tree().put(&format!("/{name}"), "content");
+    }
+    let facts = b"type=file;modify=20200101000000; f\r\ntype=file;modify=20200101000000; g\r\n";
+    server.on("MLSD", Act::Listing(facts.to_vec()));
+    let mount = Mount::of(&server);
+    mount
+        .sh("ls; [ \"$(stat -c %s f g)\" = $'7\\n7' ]; echo more >> f; [ $(cat f) = contentmore ]");
+    assert_eq!(server.tree().bytes("/f"), Some(&b"contentmore\n"[..]));
+}

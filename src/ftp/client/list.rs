@@ -114,6 +114,10 @@ impl Lister<'_> {
                     profile.note_refusal(Capability::Mlsd, &listed, &error);
                     refusal = (error.why() != Some(Why::Unsupported)).then_some(error);
                 }
+                Ok(taken) if lacks_sizes(&taken.listed.0) => {
+                    log::info!("list: MLSD tells no sizes; using LIST");
+                    self.pool.profile().note_silence(Capability::Mlsd);
+                }
                 taken => {
                     let profile = self.pool.profile();
                     if taken.is_ok() && profile.ask(|learned| learned.listing.mlsd.is_unknown()) {
@@ -362,6 +366,15 @@ enum Elsewhere {
     Unknown,
     /// Its names.
     Names(Names),
+}
+
+/// Whether there are files, and no sizes of them (RFC 3659 section 7.5 requires no fact): nothing can be appended to such.
+fn lacks_sizes(entries: &[Entry]) -> bool {
+    let mut files = entries
+        .iter()
+        .filter(|entry| entry.attributes.kind == Kind::File)
+        .peekable();
+    files.peek().is_some() && files.all(|file| file.attributes.size.is_none())
 }
 
 /// Whether `MLSD` was refused, for no cause that `LIST` would have too.
