@@ -30,7 +30,7 @@ pub use crate::fuse::filesystem::QueryHandler;
 use crate::fuse::kernel_notify::{Counts, Kernel, KernelNotifier};
 use crate::vfs::{Listener, Vfs};
 
-/// Number of threads that read requests. They never block, so two keep two processors busy.
+/// Number of threads that read requests. They never wait for the server, so two keep two processors busy.
 const SESSION_THREADS: usize = 2;
 
 /// The users who may access the mount.

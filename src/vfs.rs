@@ -57,8 +57,11 @@
 //! | --- | --- |
 //! | queue of files that wait for upload | `writeback` |
 //! | paths that the server refused for good | `writeback` |
+//! | closed files that are not on the server for good | `writeback` |
 //! | running listings | `metadata` |
 //! | files that were read and are no link files | `metadata` |
+//! | programs that ask for names one by one | `metadata` |
+//! | temporary files of other mounts that were named | `metadata` |
 //! | detector of walks | `prefetch` |
 //! | what the disk has of a reader's file | `readahead` |
 //! | free space | `ops` |

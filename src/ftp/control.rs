@@ -718,7 +718,7 @@ impl Control {
 
 impl Drop for Control {
     /// Closes the connection: by a reset where commands are still on their way, which are dropped with it (see
-    /// `stream.rs`), and else by a FIN, which the kernel repeats until the server has it.
+    /// `net/stream.rs`), and else by a FIN, which the kernel repeats until the server has it.
     fn drop(&mut self) {
         if !self.has_unacknowledged() {
             self.stream.deliver_on_close();

@@ -27,7 +27,7 @@
 //!
 //! # Lock order
 //!
-//! `state` is taken alone. Under it only the meters of `traffic.rs` are read.
+//! `state` before the lock of the profile; it is taken under no other. Under it the meters of `traffic.rs` are read, too.
 
 pub(crate) mod bootstrap;
 pub(crate) mod connector;

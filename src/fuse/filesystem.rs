@@ -1,6 +1,6 @@
 //! Implements `fuser::Filesystem`: unpacks the kernel's requests and sends the replies.
 //!
-//! What memory can answer is answered in FUSE's own loop, which never blocks. Everything else moves
+//! What memory can answer is answered in FUSE's own loop, which never waits for the server. Everything else moves
 //! to a worker together with its reply and a deadline that starts now.
 
 use std::ffi::OsStr;

@@ -1,6 +1,6 @@
 //! Runs jobs that may block on the server, in a pool of threads.
 //!
-//! FUSE's own loops never block: what can't be answered at once becomes a job. Each of the two classes
+//! FUSE's own loops never wait for the server: what can't be answered at once becomes a job. Each of the two classes
 //! has threads of its own, so that readers blocked by a stalled server never delay a listing. Threads
 //! start with the jobs and end when idle.
 

@@ -297,7 +297,7 @@ impl Tree {
             node.doubt_names();
             if !node.local {
                 node.fetched = None;
-                node.pages = None;
+                node.kernel.pages = None;
                 node.generation += 1;
             }
         }

@@ -8,8 +8,8 @@
 //! * `name_walk`: detects programs that ask for names one by one, directory after directory
 //! * `link_files`: symbolic links that are stored in regular files
 //!
-//! Lock order: four locks, each of them taken alone and none held while the server is asked: the inode table's, that of
-//! the running listings, that of the files that are no link files, and that of the walk by names.
+//! Lock order: the inode table's lock, that of the running listings, that of the files that are no link files, that of the
+//! walk by names, and that of the leftovers. Each is taken alone, and none is held while the server is asked.
 
 pub(crate) mod link_files;
 pub(crate) mod list;

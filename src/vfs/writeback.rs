@@ -12,7 +12,7 @@
 //!
 //! # Lock order
 //!
-//! The queue's two locks are each taken alone.
+//! The queue's three locks are each taken alone.
 
 pub(crate) mod last_close;
 pub(crate) mod queue;

@@ -49,7 +49,7 @@ fn names_take_350_bytes_while_they_are_listed() {
 #[test]
 fn names_beyond_the_budget_go_when_nothing_needs_them() {
     let server = server();
-    let mount = Mount::with(&server, "cache_timeout=600");
+    let mount = Mount::with(&server, "cache_timeout=600,metadata_cache_size=32M");
     mount.sh("ls -f | wc -l");
     let full = mount.memory();
     server.once("MLSD", Act::Listing(b"type=file;size=1; f\r\n".to_vec()));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::ftp::control::Control;
 use crate::ftp::profile::Profile;
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{FILE_STATUS, Reply};
 use crate::remote::{Deadline, Done, Error, Result, Why, make_temp_name};
 
 /// The absolute paths of a rename.
@@ -121,9 +121,6 @@ fn is_gone(control: &mut Control, path: &[u8], deadline: &Deadline) -> Result<bo
 
 /// "Requested file action not taken. File unavailable (e.g., file busy)" (RFC 959 section 4.2.2).
 const BUSY: u16 = 450;
-
-/// The reply to `SIZE` (RFC 3659 section 4).
-const FILE_STATUS: u16 = 213;
 
 /// The kind of an existing name.
 enum Existing {

@@ -12,7 +12,7 @@ use crate::ftp::profile::evidence::Capability;
 use crate::ftp::profile::{AuthTls, Learned, Profile};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::features::Features;
-use crate::ftp::protocol::reply::{Reply, quoted_path};
+use crate::ftp::protocol::reply::{COMMAND_OKAY, Reply, quoted_path};
 use crate::ftp::tls::{Tls, When};
 use crate::remote::{Deadline, Error, Result, Why};
 
@@ -39,8 +39,6 @@ const OPTIONAL_SHARE: u32 = 2;
 const SURPLUS_REPLIES_LIMIT: usize = 4;
 /// How long the reply to a command may take after the second one to the command before it.
 const SURPLUS_PATIENCE: Duration = Duration::from_secs(5);
-/// The reply that says no more than that a command was taken (RFC 959 section 5.4).
-const COMMAND_OKAY: u16 = 200;
 
 /// Logs in on the first connection and learns what the server can do. `accepted` is called in between.
 pub fn first(

@@ -7,7 +7,7 @@
 //! Facts may come in any case and any order. An unknown or broken fact is skipped, never the line.
 
 use crate::ftp::listing::tokens;
-use crate::ftp::protocol::time_val as time;
+use crate::ftp::protocol::time_val;
 use crate::remote::{Attributes, Kind, Modified, Perm, Precision};
 
 /// The value of the `type` fact, with the two types that only a listing has.
@@ -115,7 +115,7 @@ impl Found {
         } else if is(b"size") || is(b"sizd") {
             known.size = tokens::size(value).or(known.size);
         } else if is(b"modify") {
-            known.modified = time::parse_time_val(value).map(|seconds| Modified {
+            known.modified = time_val::parse_time_val(value).map(|seconds| Modified {
                 seconds,
                 precision: Precision::Second,
             });

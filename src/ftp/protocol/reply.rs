@@ -22,6 +22,10 @@ pub struct Reply {
     pub lines: Vec<Vec<u8>>,
 }
 
+/// "Command okay" (RFC 959 section 4.2.2): it says no more than that a command was taken.
+pub const COMMAND_OKAY: u16 = 200;
+/// The reply to `SIZE` and `MDTM` (RFC 3659 sections 3 and 4); it ends no transfer.
+pub const FILE_STATUS: u16 = 213;
 /// "Command not implemented" (RFC 959 section 4.2.2).
 pub const NOT_IMPLEMENTED: u16 = 502;
 

@@ -22,15 +22,11 @@ use crate::ftp::pool::Lease;
 use crate::ftp::profile::evidence::order::Order;
 use crate::ftp::profile::{Learned, Profile, Support};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::Reply;
+use crate::ftp::protocol::reply::{COMMAND_OKAY, FILE_STATUS, Reply};
 use crate::ftp::transfer::replies::read_final_reply;
 use crate::ftp::transfer::start::keep_preconnected;
 use crate::remote::{Deadline, Error, Result, Updated};
 
-/// The reply to `NOOP` (RFC 959 section 5.4).
-const OKAY: u16 = 200;
-/// The reply to `SIZE` and `MDTM` (RFC 3659 sections 3 and 4).
-const FILE_STATUS: u16 = 213;
 /// The final reply to a transfer that nothing else is answered by. 250 may be `MLST`'s, and 200 `SITE CHMOD`'s.
 const STORED: u16 = 226;
 /// Bytes of commands in the one write: ProFTPD takes 1,024 at once from its socket, and answers the rest early.
@@ -86,9 +82,9 @@ fn judge(pipelined: Pipelined, first: &Reply, others: &[Reply]) -> Outcome {
     match (pipelined, others) {
         (Pipelined::Noop, [second, ..]) => Outcome {
             transfer: place(is_after_noop(first, second)),
-            in_order: Support::from(first.code != OKAY && second.code == OKAY),
+            in_order: Support::from(first.code != COMMAND_OKAY && second.code == COMMAND_OKAY),
             // Else replies can't be matched to commands, and more may come.
-            is_in_step: first.code == OKAY || second.code == OKAY,
+            is_in_step: first.code == COMMAND_OKAY || second.code == COMMAND_OKAY,
         },
         (Pipelined::Size, [second, ..]) => {
             let in_order = first.code != FILE_STATUS && second.code == FILE_STATUS;
@@ -146,8 +142,8 @@ fn judge(pipelined: Pipelined, first: &Reply, others: &[Reply]) -> Outcome {
 /// it is the worse one.
 fn is_after_noop(first: &Reply, second: &Reply) -> bool {
     match (first.code, second.code) {
-        (_, OKAY) => false,
-        (OKAY, _) => true,
+        (_, COMMAND_OKAY) => false,
+        (COMMAND_OKAY, _) => true,
         _ if first.is_unknown_command() => true,
         _ => !second.is_completion() && !second.is_unknown_command(),
     }

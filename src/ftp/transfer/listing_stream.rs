@@ -9,7 +9,7 @@ use crate::ftp::control::blame;
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::{Lease, Pool};
 use crate::ftp::protocol::command::Command;
-use crate::ftp::protocol::reply::{Reply, without_names};
+use crate::ftp::protocol::reply::{FILE_STATUS, Reply, without_names};
 use crate::ftp::transfer::download::check_end;
 use crate::ftp::transfer::followup::DownloadFollowup;
 use crate::ftp::transfer::replies::{last_words, out_of_order};
@@ -31,9 +31,6 @@ const EMPTY_WORDS: [&str; 4] = [
     "empty directory",
     "no entries",
 ];
-
-/// The reply to `MDTM` (RFC 3659 section 3): it ends no transfer.
-const FILE_STATUS: u16 = 213;
 
 /// A listing whose lines are all there.
 #[must_use = "its final reply is owed"]

@@ -14,11 +14,11 @@ use std::time::Duration;
 use crate::ftp::control::{Control, blame};
 use crate::ftp::net::stream::Stream;
 use crate::ftp::pool::Lease;
-use crate::ftp::profile::partial_store as parts;
+use crate::ftp::profile::partial_store;
 use crate::ftp::profile::{Part, Profile, Support};
 use crate::ftp::protocol::command::Command;
 use crate::ftp::protocol::reply::{Reply, is_no_data_connection};
-use crate::ftp::transfer::early_data as early;
+use crate::ftp::transfer::early_data;
 use crate::ftp::transfer::early_data::{EARLY_DATA_LIMIT, Early};
 use crate::ftp::transfer::followup::UploadFollowup;
 use crate::ftp::transfer::replies::{last_words, read_final_reply};
@@ -75,8 +75,8 @@ impl Lesson {
                     profile.learn(|learned| learned.paths = Support::Yes);
                 }
             }
-            Self::Part(part) => parts::took(profile, part),
-            Self::Whole(path) => parts::took_all(profile, &path),
+            Self::Part(part) => partial_store::took(profile, part),
+            Self::Whole(path) => partial_store::took_all(profile, &path),
         }
     }
 }
@@ -216,7 +216,8 @@ impl Upload {
         let opened = match opened {
             Ok(opened) => opened,
             Err(error) => {
-                let error = parts::refused(lease.pool().profile(), Part::Append, path, error);
+                let error =
+                    partial_store::refused(lease.pool().profile(), Part::Append, path, error);
                 return match error.why() {
                     // Some servers append to files that are there only.
                     Some(Why::Unsupported | Why::NotFound) => {
@@ -313,10 +314,10 @@ impl Upload {
         let pool = Arc::clone(self.lease.pool());
         let profile = pool.profile();
         if self.ended {
-            let closed = self.conclude(&early::patience(profile, deadline));
+            let closed = self.conclude(&early_data::patience(profile, deadline));
             match &closed {
-                Ok(_) => early::worked(profile),
-                Err(error) => early::failed(profile, error),
+                Ok(_) => early_data::worked(profile),
+                Err(error) => early_data::failed(profile, error),
             }
             self.learn_lessons(closed.is_ok());
             return closed;
@@ -426,7 +427,7 @@ impl Upload {
     fn doubt_early(&self, error: &Error) {
         let profile = self.lease.pool().profile();
         if self.early > 0 && profile.ask(|learned| learned.pipelining.early_data) == Support::Yes {
-            early::failed(profile, error);
+            early_data::failed(profile, error);
         }
     }
 

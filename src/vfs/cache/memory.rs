@@ -149,11 +149,11 @@ impl Blocks {
                 ends: block.ends,
             };
         }
-        state.bytes += size(&block);
+        state.bytes += block.bytes.len();
         if let Some(old) = state.blocks.put(key, Arc::new(block)) {
             state.drop_block(old);
         }
-        while state.bytes as u64 > self.budget {
+        while state.size() > self.budget {
             let Some((_, oldest)) = state.blocks.pop_lru() else {
                 break;
             };
@@ -173,14 +173,14 @@ impl Blocks {
     }
 }
 
-/// Bytes that a block takes.
-fn size(block: &Block) -> usize {
-    block.bytes.len() + BLOCK_OVERHEAD
-}
-
 impl State {
+    /// Bytes that the blocks take.
+    fn size(&self) -> u64 {
+        (self.bytes + self.blocks.len() * BLOCK_OVERHEAD) as u64
+    }
+
     fn drop_block(&mut self, block: Arc<Block>) {
-        self.bytes -= size(&block);
+        self.bytes -= block.bytes.len();
         if let Ok(block) = Arc::try_unwrap(block) {
             self.keep_buffer(block.bytes);
         }
@@ -226,7 +226,7 @@ mod tests {
         assert!(blocks.get(key(0)).is_some());
         let full = 3 * of(10) as usize - BLOCK_OVERHEAD;
         blocks.put(key(0), block(0, vec![0; full]));
-        assert_eq!(blocks.state.lock().bytes as u64, 3 * of(10));
+        assert_eq!(blocks.state.lock().size(), 3 * of(10));
         assert!(blocks.get(key(3)).is_none());
     }
 
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(get(), Ok(6));
         blocks.put(key(0), block(20, vec![7]));
         assert_eq!(get(), Err(3));
-        assert_eq!(blocks.bytes(), 1 + BLOCK_OVERHEAD as u64);
+        assert_eq!(blocks.bytes(), 1);
     }
 
     #[test]

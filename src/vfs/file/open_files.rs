@@ -151,7 +151,7 @@ impl OpenFiles {
         self.next_handle.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The body of a file while no upload or commit of it is in progress. Waits as long as the upload makes progress.
+    /// The body of a file while no upload, rename or commit of it is in progress. Waits as long as that makes progress.
     pub(crate) fn lock_settled<'a>(
         &self,
         file: &'a File,
@@ -164,7 +164,7 @@ impl OpenFiles {
                 .busy_until
                 .as_ref()
                 .and_then(Deadline::remaining);
-            let waiting = "waiting until an earlier upload of the file has ended";
+            let waiting = "waiting until an earlier change of the file has ended";
             let left = match theirs {
                 Some(left) => left,
                 None => self.remote.time_left(deadline, waiting)?,
@@ -296,7 +296,7 @@ impl OpenFiles {
                     if file.reader.is_to_forget() && !node.local {
                         // Drop what was received of it, here and in the page cache.
                         node.generation += 1;
-                        node.pages = None;
+                        node.kernel.pages = None;
                     }
                 }
                 error.into()

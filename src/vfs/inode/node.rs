@@ -36,12 +36,10 @@ pub struct Node {
     pub local: bool,
     /// Changes with the content.
     pub generation: u64,
-    /// The version of which the kernel may still have pages.
-    pub pages: Option<Box<Version>>,
+    /// What the kernel may still have of it.
+    pub(crate) kernel: InKernel,
     /// It has no name any more.
     pub removed: bool,
-    /// The server has cut it since the kernel was last shown its size, which it pads the file to with zeros.
-    pub(crate) is_cut: Cell<bool>,
     /// The log has a line about where it leads.
     pub told: bool,
     /// What needs the node.
@@ -57,6 +55,15 @@ pub struct Stamps {
     pub(crate) changed: u64,
     /// Its name or its directory.
     pub(crate) moved: u64,
+}
+
+/// What the kernel may still have of a node.
+#[derive(Debug, Default)]
+pub struct InKernel {
+    /// The version of which it may have pages.
+    pub pages: Option<Box<Version>>,
+    /// The server has cut the file since the kernel was last shown its size, which it pads the file to with zeros.
+    pub(crate) is_cut: Cell<bool>,
 }
 
 /// What needs a node.
@@ -123,9 +130,8 @@ impl Node {
             accessed: None,
             local: false,
             generation,
-            pages: None,
+            kernel: InKernel::default(),
             removed: false,
-            is_cut: Cell::new(false),
             told: false,
             holders: Holders::default(),
             directory: None,
@@ -224,7 +230,7 @@ impl Node {
             Difference::Nothing
         };
         if attributes.size < self.attributes.size {
-            self.is_cut.set(true);
+            self.kernel.is_cut.set(true);
         }
         self.attributes = attributes;
         self.fetched = Some(Instant::now());

@@ -15,7 +15,7 @@ use hashbrown::{DefaultHashBuilder, HashTable};
 
 use crate::vfs::inode::node::Node;
 
-/// A table that has so many times more places than members gives them back.
+/// Factor of places over members from which on a table gives places back.
 const SPARE_FACTOR: usize = 4;
 /// Places of a table that is not worth shrinking.
 const SMALL_TABLE: usize = 1024;

@@ -68,7 +68,7 @@ impl Table {
 
     /// The attributes of a node, which the kernel is shown now.
     pub(crate) fn attr(&self, node: &Node) -> Attr {
-        node.is_cut.set(false);
+        node.kernel.is_cut.set(false);
         self.shown.attr(node, self.lifetime)
     }
 

@@ -8,7 +8,7 @@
 
 use std::time::{Duration, Instant};
 
-/// So many directories listed for a second name make a walk.
+/// Directories listed for a second name, one after the other, that make a walk.
 const WALK_LENGTH: u32 = 3;
 /// A walk of which no directory was listed for a second name for this long is over.
 const WALK_TIMEOUT: Duration = Duration::from_secs(1);

@@ -62,7 +62,7 @@ impl Vfs {
         if reads {
             self.prefetch.opened_to_read(ino);
             self.prefetch
-                .ride_along(ino, self.metadata.checked_for(), deadline);
+                .fetch_with_revalidation(ino, self.metadata.checked_for(), deadline);
         }
         if let Err(error) = self.metadata.revalidate(ino, deadline) {
             return Err(match error {
@@ -319,8 +319,8 @@ impl Vfs {
         let mut tree = self.table.lock();
         let keep_pages = tree.get_mut(ino).is_some_and(|node| {
             let known = version.size.is_some() && version.modified.is_some();
-            let keep = node.local || (known && node.pages.as_deref() == Some(&version));
-            node.pages = known.then(|| Box::new(version));
+            let keep = node.local || (known && node.kernel.pages.as_deref() == Some(&version));
+            node.kernel.pages = known.then(|| Box::new(version));
             keep
         });
         Ok(Open {

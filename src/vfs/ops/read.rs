@@ -156,7 +156,7 @@ impl Vfs {
     fn is_cut(&self, file: &File) -> bool {
         let tree = self.table.lock();
         let node = tree.get(file.ino);
-        node.is_some_and(|node| !node.local && node.is_cut.get())
+        node.is_some_and(|node| !node.local && node.kernel.is_cut.get())
     }
 
     fn explain_cut(&self, file: &File, end: u64) -> Result<Error> {

@@ -53,17 +53,17 @@ impl Prefetcher {
             };
             let rest = wanted.split_off(wanted.len().min(if together { MAX_FLIGHT } else { 1 }));
             let now = std::mem::replace(&mut wanted, rest);
-            let Some(vfs) = self.me.upgrade() else {
+            let Some(prefetcher) = self.me.upgrade() else {
                 return;
             };
             self.walks.lock().begin(&now);
             let job = move || {
-                let were_listed = vfs.list_batch(&now);
+                let were_listed = prefetcher.list_batch(&now);
                 drop(place);
                 // Otherwise the next look at a directory shows whether there is a connection again.
                 if were_listed {
-                    let more = vfs.walks.lock().wanted();
-                    vfs.list_ahead(more);
+                    let more = prefetcher.walks.lock().wanted();
+                    prefetcher.list_ahead(more);
                 }
             };
             if spawn_thread("ahead", job).is_err() {

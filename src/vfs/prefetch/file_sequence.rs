@@ -41,7 +41,7 @@ pub enum Stage {
     There,
     /// It is not to be fetched ahead: it can't be, or is here already. Not asked for again before it is
     /// opened, or that is long ago.
-    Passed,
+    Skipped,
 }
 
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl Sequences {
         let stage = self.ahead.get(&file).map(|ahead| ahead.stage);
         let hit = matches!(stage, Some(Stage::Coming | Stage::There));
         self.hits += u64::from(hit);
-        if matches!(stage, Some(Stage::There | Stage::Passed)) {
+        if matches!(stage, Some(Stage::There | Stage::Skipped)) {
             self.ahead.remove(&file);
         }
         if self.rows.iter().any(|row| row.last == file) {
@@ -174,7 +174,7 @@ impl Sequences {
     /// What was fetched is there no more.
     pub fn forget(&mut self) {
         self.ahead
-            .retain(|_, ahead| !matches!(ahead.stage, Stage::There | Stage::Passed));
+            .retain(|_, ahead| !matches!(ahead.stage, Stage::There | Stage::Skipped));
         self.rows.clear();
     }
 
@@ -188,7 +188,7 @@ impl Sequences {
             };
             if is_over {
                 self.wasted += u64::from(ahead.stage == Stage::There);
-                in_vain |= ahead.stage != Stage::Passed;
+                in_vain |= ahead.stage != Stage::Skipped;
             }
             !is_over
         });
@@ -257,7 +257,7 @@ mod tests {
             sequences.open(file, &files);
             while let Some(next) = sequences.next() {
                 asked.push(next);
-                sequences.set(next, Stage::Passed);
+                sequences.set(next, Stage::Skipped);
             }
         }
         let mut once = asked.clone();

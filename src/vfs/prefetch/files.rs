@@ -151,13 +151,13 @@ impl Prefetcher {
     /// A program opens a file to read it, whose attributes are older than `age`. A small file without cached bytes is
     /// fetched in the flight of the revalidation. Returns once that is answered and the bytes are there, or if it
     /// cannot be done: then the revalidation is still to be made.
-    pub(crate) fn ride_along(&self, ino: u64, age: Duration, deadline: &Deadline) {
+    pub(crate) fn fetch_with_revalidation(&self, ino: u64, age: Duration, deadline: &Deadline) {
         // What the disk has, or the kernel, need not come: the question alone will do.
         let comes = |node: &Node| {
             let version = node.attributes.version();
             !node.is_fresh(age)
                 && version.modified.is_some()
-                && node.pages.as_deref() != Some(&version)
+                && node.kernel.pages.as_deref() != Some(&version)
         };
         let asks = self.readers.disk.is_none() && self.table.lock().get(ino).is_some_and(comes);
         if !asks || self.remote.room(Urgency::Caller) == 0 {
@@ -166,7 +166,7 @@ impl Prefetcher {
         let wanted = self
             .wanted(ino)
             .filter(|wanted| wanted.size <= MAX_OPEN_FETCH_SIZE);
-        let (Some(mut wanted), Some(vfs)) = (wanted, self.me.upgrade()) else {
+        let (Some(mut wanted), Some(prefetcher)) = (wanted, self.me.upgrade()) else {
             return;
         };
         wanted.verify = true;
@@ -178,12 +178,12 @@ impl Prefetcher {
         sequences.set(ino, Stage::Asked);
         // On a thread of its own, since the server's last word is not worth a wait.
         let job = move || {
-            if let Err(error) = vfs.fetch_whole(&wanted, Urgency::Caller) {
+            if let Err(error) = prefetcher.fetch_whole(&wanted, Urgency::Caller) {
                 log::debug!("prefetch: fetch with an open failed: {error}");
             }
             // Not speculative: neither a hit nor waste.
-            vfs.fetching.sequences.lock().drop_file(ino);
-            vfs.fetching.moved.notify_all();
+            prefetcher.fetching.sequences.lock().drop_file(ino);
+            prefetcher.fetching.moved.notify_all();
         };
         if spawn_thread("fetch", job).is_err() {
             return sequences.drop_file(ino);
@@ -203,14 +203,14 @@ impl Prefetcher {
         let mut room = self.remote.room(Urgency::Ahead);
         while room > 0 {
             room -= 1;
-            let (Some(place), Some(vfs)) =
+            let (Some(place), Some(prefetcher)) =
                 (self.fetching.places.take(MAX_FETCHES), self.me.upgrade())
             else {
                 return;
             };
             let job = move || {
                 let _place = place;
-                vfs.fetch_on();
+                prefetcher.fetch_on();
             };
             if spawn_thread("fetch", job).is_err() {
                 return;
@@ -238,7 +238,7 @@ impl Prefetcher {
                 Ok(Outcome::There) => sequences.set(ino, Stage::There),
                 Ok(Outcome::Yielded) => sequences.put_back(ino),
                 // A reader will see what it is.
-                _ => sequences.set(ino, Stage::Passed),
+                _ => sequences.set(ino, Stage::Skipped),
             }
             drop(sequences);
             self.fetching.moved.notify_all();
@@ -289,7 +289,7 @@ impl Prefetcher {
                 self.fetching
                     .sequences
                     .lock()
-                    .set(wanted.ino, Stage::Passed);
+                    .set(wanted.ino, Stage::Skipped);
                 self.fetching.moved.notify_all();
                 return Ok(Outcome::Other);
             }

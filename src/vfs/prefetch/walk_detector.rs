@@ -57,9 +57,9 @@ struct Walk {
 const MAX_WALKS: usize = 4;
 /// The largest window, in directories.
 const LARGEST_WINDOW: usize = 256;
-/// Weight of the time before the last directory in the average: one in so many.
+/// Weight of the time before the last directory in the average, as a divisor.
 const PACE_WEIGHT: u32 = 4;
-/// The part of a listing's life in which a walk is to reach it: one in so many.
+/// The part of a listing's life in which a walk is to reach it, as a divisor.
 const REACH_SHARE: u32 = 2;
 /// A walk without activity for this long is over.
 const WALK_TIMEOUT: Duration = Duration::from_secs(30);

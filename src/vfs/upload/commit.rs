@@ -158,7 +158,7 @@ impl Uploader {
                 if let (None, Some(modified)) = (version.modified, &mut node.attributes.modified) {
                     modified.precision = Precision::Local;
                 }
-                node.pages = (!mixed).then(|| Box::new(version));
+                node.kernel.pages = (!mixed).then(|| Box::new(version));
             }
             None => node.fetched = None,
         }

@@ -251,7 +251,7 @@ impl Uploader {
         if let Some(node) = tree.get_mut(file.ino) {
             node.local = false;
             node.fetched = None;
-            node.pages = None;
+            node.kernel.pages = None;
             node.generation += 1;
         }
         if is_new {

@@ -150,7 +150,7 @@ impl Uploader {
             tree.touch(ino);
             if let Some(node) = tree.get_mut(ino).filter(|node| !node.local) {
                 node.refresh_own_version(updated.version);
-                node.pages = Some(Box::new(updated.version));
+                node.kernel.pages = Some(Box::new(updated.version));
             }
             tree.saw_own_version(ino, updated.version);
         }

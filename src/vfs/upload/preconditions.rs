@@ -12,7 +12,7 @@ use crate::remote::{Ask, Change, Deadline, Done, Plan, RemotePath, Step, Updated
 use crate::vfs::error::{Error, Result};
 use crate::vfs::file::open_file::File;
 use crate::vfs::upload::Uploader;
-use crate::vfs::upload::checksum as hash;
+use crate::vfs::upload::checksum;
 
 impl Uploader {
     /// Before a part of a file is sent with the rest: if another client changed the file, its version is kept where
@@ -190,7 +190,7 @@ impl Uploader {
             }
             Err(error) => return Err(error),
         };
-        let agrees = hash::agrees(&said, spool.as_ref(), change.size)
+        let agrees = checksum::agrees(&said, spool.as_ref(), change.size)
             .map_err(|error| remote::Error::local("reading the spool", &error))?;
         match agrees {
             Some(false) if same().is_some() => Err(remote::Error::misbehaved(

@@ -230,12 +230,12 @@ impl WriteBack {
         if state.stopped || state.idle > 0 || state.threads >= MAX_THREADS {
             return;
         }
-        let Some(vfs) = self.me.upgrade() else {
+        let Some(writeback) = self.me.upgrade() else {
             return;
         };
         state.threads += 1;
         drop(state);
-        if spawn_thread("write-back", move || vfs.write_back()).is_err() {
+        if spawn_thread("write-back", move || writeback.write_back()).is_err() {
             self.queue.state.lock().threads -= 1;
         }
     }
